@@ -1,0 +1,26 @@
+//! `fhirctl` registers, tests, gates and watches FHIR servers.
+//!
+//! The way of the data, top to bottom:
+//!
+//! ```text
+//! argv → cli → command → inventory + credentials → probe (through auth, http)
+//!      → Observation → view → render → standard output, exit code
+//! ```
+//!
+//! Imports go downward only, in the order of the modules below; `tests/architecture.rs` sees to it.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod command;
+pub mod context;
+pub mod credentials;
+pub mod fhir;
+pub mod http;
+pub mod inventory;
+pub mod model;
+pub mod probe;
+pub mod render;
+pub mod sandbox;
+pub mod serve;
+pub mod view;

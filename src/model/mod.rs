@@ -1,0 +1,26 @@
+//! What every room speaks of: servers, statuses, reason codes, observations, secrets, errors.
+//!
+//! Nothing enters but plain values; nothing here opens a file or a connection. Every other room
+//! may use this one, and this one uses no other.
+
+pub mod clock;
+pub mod code;
+pub mod error;
+pub mod limits;
+pub mod observation;
+pub mod reference;
+pub mod secret;
+pub mod server;
+pub mod status;
+pub mod text;
+
+pub use clock::Clock;
+pub use code::{Code, CodeInfo, Party};
+pub use error::{Error, ErrorKind, Exit, Location, Result};
+pub use observation::{
+    Accepted, Certificate, Finding, HttpFacts, Observation, ServerReport, Severity, State, Timing,
+};
+pub use reference::SecretRef;
+pub use secret::Secret;
+pub use server::Server;
+pub use status::Status;

@@ -1,0 +1,478 @@
+//! A server as it is used: every value parsed, every default filled in.
+//!
+//! The inventory makes these out of what stands in the file; nothing else does.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{Code, SecretRef, State};
+
+/// One server of the inventory, ready to be used.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub name: String,
+    pub url: BaseUrl,
+    /// Name of the preset.
+    pub vendor: Option<String>,
+    pub fhir_version: Option<FhirVersion>,
+    pub description: Option<String>,
+    pub organization: Option<String>,
+    pub contact: Contact,
+    pub support: Contact,
+    pub labels: BTreeMap<String, String>,
+    pub active: bool,
+    pub auth: Auth,
+    /// Whether `/metadata` is open; when not, it is asked for with the credential.
+    pub metadata_needs_auth: bool,
+    pub extra_headers: BTreeMap<String, HeaderValue>,
+    pub tls: Tls,
+    pub network: Network,
+    pub format: Format,
+    pub compression: bool,
+    /// How long a CapabilityStatement may be reused by data commands.
+    pub metadata_cache: Option<Duration>,
+    pub timeouts: Timeouts,
+    /// For the server's whole check.
+    pub deadline: Duration,
+    pub retry: Retry,
+    pub rate_limit: RateLimit,
+    pub pool: Pool,
+    pub thresholds: Thresholds,
+    pub checks: Checks,
+    pub accept: Vec<Accept>,
+    pub maintenance: Vec<Maintenance>,
+    /// Lets a credential go over plain HTTP to this server.
+    pub allow_insecure: bool,
+}
+
+impl Server {
+    /// Whether it is in use at this instant.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> State {
+        if !self.active {
+            State::Inactive
+        } else if self.maintenance.iter().any(|window| window.covers(now)) {
+            State::Maintenance
+        } else {
+            State::Active
+        }
+    }
+}
+
+/// A FHIR base URL: `http` or `https`, no query, no fragment, no user or password, no final slash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BaseUrl(Url);
+
+/// Why a text is no base URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaseUrlError {
+    #[error("not a URL: {0}")]
+    NotAUrl(url::ParseError),
+    #[error("a base URL starts with https:// or http://")]
+    Scheme,
+    #[error("a password stands in the URL")]
+    Credential,
+    #[error("a base URL has no query and no fragment")]
+    Query,
+}
+
+impl BaseUrl {
+    /// # Errors
+    /// When the text is no absolute `http` or `https` URL, or carries a credential, a query or a
+    /// fragment.
+    pub fn parse(text: &str) -> Result<BaseUrl, BaseUrlError> {
+        let mut url = Url::parse(text.trim()).map_err(BaseUrlError::NotAUrl)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(BaseUrlError::Scheme);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BaseUrlError::Credential);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BaseUrlError::Query);
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(BaseUrl(url))
+    }
+
+    /// Without a final slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// A path below the base, such as `metadata` or `Patient?_summary=count`.
+    ///
+    /// # Errors
+    /// When base and path together are no URL.
+    pub fn join(&self, path: &str) -> Result<Url, url::ParseError> {
+        Url::parse(&format!("{}/{}", self.as_str(), path.trim_start_matches('/')))
+    }
+
+    /// A path from the root of the host, such as `/actuator/health`.
+    ///
+    /// # Errors
+    /// When origin and path together are no URL.
+    pub fn at_root(&self, path: &str) -> Result<Url, url::ParseError> {
+        self.0.join(path)
+    }
+
+    /// Whether the host is a loopback address or `localhost`.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.0)
+    }
+}
+
+/// Whether a URL points at a loopback address or `localhost`.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.to_ascii_lowercase().ends_with(".localhost")
+        }
+        None => false,
+    }
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The versions of FHIR that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FhirVersion {
+    #[serde(rename = "DSTU2")]
+    Dstu2,
+    #[serde(rename = "STU3")]
+    Stu3,
+    R4,
+    R4B,
+    R5,
+}
+
+impl FhirVersion {
+    /// From a `fhirVersion` such as `4.0.1`; `None` for a version that was never published.
+    #[must_use]
+    pub fn of(version: &str) -> Option<FhirVersion> {
+        let mut parts = version.split(['.', '-']);
+        match (parts.next()?, parts.next()?) {
+            ("1", "0") => Some(FhirVersion::Dstu2),
+            ("3", "0") => Some(FhirVersion::Stu3),
+            ("4", "0") => Some(FhirVersion::R4),
+            ("4", "3") => Some(FhirVersion::R4B),
+            ("5", "0") => Some(FhirVersion::R5),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FhirVersion::Dstu2 => "DSTU2",
+            FhirVersion::Stu3 => "STU3",
+            FhirVersion::R4 => "R4",
+            FhirVersion::R4B => "R4B",
+            FhirVersion::R5 => "R5",
+        }
+    }
+
+    /// The `fhirVersion` parameter of a media type: `4.0`.
+    #[must_use]
+    pub fn mime_parameter(self) -> &'static str {
+        match self {
+            FhirVersion::Dstu2 => "1.0",
+            FhirVersion::Stu3 => "3.0",
+            FhirVersion::R4 => "4.0",
+            FhirVersion::R4B => "4.3",
+            FhirVersion::R5 => "5.0",
+        }
+    }
+}
+
+impl std::fmt::Display for FhirVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Json,
+    Xml,
+}
+
+/// Whom to call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Contact {
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub portal: Option<String>,
+    pub account: Option<String>,
+}
+
+/// How to sign in, with references where secrets belong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    #[default]
+    None,
+    ApiKey {
+        place: ApiKeyPlace,
+        value: SecretRef,
+    },
+    Basic {
+        username: String,
+        password: SecretRef,
+    },
+    Bearer {
+        token: SecretRef,
+    },
+    /// Header name to its secret value.
+    Headers(BTreeMap<String, SecretRef>),
+}
+
+impl Auth {
+    /// As it stands in the inventory: `none`, `api-key`, `basic`, `bearer`, `headers`.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Auth::None => "none",
+            Auth::ApiKey { .. } => "api-key",
+            Auth::Basic { .. } => "basic",
+            Auth::Bearer { .. } => "bearer",
+            Auth::Headers(_) => "headers",
+        }
+    }
+
+    /// Every reference it holds.
+    #[must_use]
+    pub fn references(&self) -> Vec<&SecretRef> {
+        match self {
+            Auth::None => Vec::new(),
+            Auth::ApiKey { value, .. } => vec![value],
+            Auth::Basic { password, .. } => vec![password],
+            Auth::Bearer { token } => vec![token],
+            Auth::Headers(headers) => headers.values().collect(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiKeyPlace {
+    Header(String),
+    Query(String),
+}
+
+/// The value of an extra header: plain, or kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderValue {
+    Plain(String),
+    Secret(SecretRef),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file whose certificates replace the system's trust store for this server.
+    pub ca: Option<PathBuf>,
+    pub min_version: TlsVersion,
+    pub expiry_warning: Duration,
+    pub expiry_critical: Duration,
+    /// `sha256/…`: base64 of the SHA-256 of a SubjectPublicKeyInfo in the chain.
+    pub pins: Vec<String>,
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    pub certificate: PathBuf,
+    pub key: SecretRef,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TlsVersion {
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Empty: any address.
+    pub allowed_addresses: Vec<IpNet>,
+    pub source_address: Option<std::net::IpAddr>,
+    /// `None`: as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    pub proxy: Option<Url>,
+}
+
+/// Of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name lookup, TCP and TLS handshakes.
+    pub connect: Duration,
+    /// The longest silence while an answer is awaited or read.
+    pub read: Duration,
+    /// The longest silence while a request is sent.
+    pub write: Duration,
+    pub total: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    pub attempts: u32,
+    pub backoff: Duration,
+    pub max_backoff: Duration,
+}
+
+/// Per origin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    pub requests_per_second: f64,
+    pub burst: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub max_connections: usize,
+    pub idle_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threshold {
+    pub warning: Duration,
+    pub critical: Duration,
+}
+
+/// Above `warning` an answer is slow; above `critical` that is critical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    pub health: Threshold,
+    pub metadata: Threshold,
+    pub search: Threshold,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checks {
+    /// `None`: the server has no health endpoint that we know of.
+    pub health: Option<HealthCheck>,
+    pub metadata: MetadataCheck,
+    /// Paths below the base URL, such as `Patient?_summary=count`.
+    pub search: Vec<String>,
+    pub read: Vec<ReadCheck>,
+    pub assert: Vec<AssertCheck>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// With a leading slash: from the root of the host. Without: below the base URL.
+    pub path: String,
+    pub status: u16,
+    /// Every member has to be in the body with this value.
+    pub json: Option<serde_json::Value>,
+    /// A text that has to be in the body.
+    pub contains: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetadataCheck {
+    pub fhir_version: Option<FhirVersion>,
+    pub resources: Vec<String>,
+    /// Resource type to interactions.
+    pub interactions: BTreeMap<String, Vec<String>>,
+    pub operations: Vec<String>,
+    pub profiles: Vec<String>,
+    pub formats: Vec<String>,
+    /// Resource type to search parameters.
+    pub search_parameters: BTreeMap<String, Vec<String>>,
+    pub extensions: Vec<String>,
+    /// Makes findings of severity error critical and warnings warning.
+    pub strict: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadCheck {
+    pub target: ReadTarget,
+    /// Only a record that is declared synthetic is read.
+    pub synthetic: bool,
+}
+
+/// The canary's reference, `Patient/canary-1`, or where it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadTarget {
+    Reference(String),
+    Secret(SecretRef),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssertCheck {
+    /// Path below the base URL.
+    pub query: String,
+    /// FHIRPath; it holds when it yields true.
+    pub expression: String,
+}
+
+/// A known trouble that does not count until a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    pub code: Code,
+    pub reason: String,
+    /// The last day on which it holds, UTC.
+    pub until: Option<Date>,
+}
+
+/// A planned window, `[from, until)`. `until: None` is one that was switched on by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Maintenance {
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub reason: Option<String>,
+}
+
+impl Maintenance {
+    #[must_use]
+    pub fn covers(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_loses_its_final_slash_and_keeps_its_path() {
+        let base = BaseUrl::parse("https://ehr.example.org/FHIR/api/FHIR/R4/").unwrap();
+        assert_eq!(base.as_str(), "https://ehr.example.org/FHIR/api/FHIR/R4");
+        assert_eq!(
+            base.join("Patient?_summary=count").unwrap().as_str(),
+            "https://ehr.example.org/FHIR/api/FHIR/R4/Patient?_summary=count"
+        );
+        assert_eq!(base.at_root("/health").unwrap().as_str(), "https://ehr.example.org/health");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused() {
+        assert_eq!(BaseUrl::parse("https://u:p@h/fhir"), Err(BaseUrlError::Credential));
+        assert_eq!(BaseUrl::parse("ftp://h/fhir"), Err(BaseUrlError::Scheme));
+    }
+}

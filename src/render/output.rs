@@ -1,0 +1,111 @@
+//! What a view hands to the renderers.
+
+use serde_json::Value;
+
+use crate::model::{ServerReport, Status};
+
+/// Everything that a command has to say on standard output, in every form it can be said.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// The object of `-o json` and `-o yaml`; it carries its own `schema`.
+    pub json: Value,
+    /// One object a line for `-o ndjson`; `None`: the whole of `json` on one line.
+    pub lines: Option<Vec<Value>>,
+    /// What a person reads, top to bottom.
+    pub document: Vec<Block>,
+    /// The rows of `-o csv` and `-o markdown`; `None`: this output has no rows.
+    pub rows: Option<Table>,
+    /// Present for `check` and `test`: what `junit`, `nagios` and `openmetrics` are made of.
+    pub checks: Option<CheckRun>,
+}
+
+/// A run of checks with its verdict.
+#[derive(Clone, Debug)]
+pub struct CheckRun {
+    /// `check` or `test`.
+    pub command: &'static str,
+    /// The raw worst of the servers that count.
+    pub status: Status,
+    /// What the process returns.
+    pub exit_code: u8,
+    /// Whether a warning fails the gate (`--fail-on warning`, the default).
+    pub warning_fails: bool,
+    /// Whether servers in maintenance count.
+    pub include_maintenance: bool,
+    pub generated_at: jiff::Timestamp,
+    pub duration_ms: f64,
+    pub reports: Vec<ServerReport>,
+}
+
+/// One piece of a document for people.
+#[derive(Clone, Debug)]
+pub enum Block {
+    Heading(String),
+    /// One paragraph; wrapped to the terminal.
+    Text(Row),
+    /// Lines that are printed as they are, such as a command to copy.
+    Verbatim(String),
+    /// Names with their values, aligned.
+    Facts(Vec<(String, Cell)>),
+    Table(Table),
+    Blank,
+}
+
+/// A table with a head and rows of equal length.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub head: Vec<String>,
+    pub rows: Vec<Row>,
+}
+
+pub type Row = Vec<Cell>;
+
+/// A piece of text and how it is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    pub text: String,
+    pub tone: Tone,
+}
+
+/// What a piece of text means; the renderer picks the colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    #[default]
+    Plain,
+    Strong,
+    /// Less important than the rest.
+    Dim,
+    Good,
+    Warning,
+    Bad,
+    Unknown,
+}
+
+impl Cell {
+    #[must_use]
+    pub fn plain(text: impl Into<String>) -> Cell {
+        Cell { text: text.into(), tone: Tone::Plain }
+    }
+
+    #[must_use]
+    pub fn toned(text: impl Into<String>, tone: Tone) -> Cell {
+        Cell { text: text.into(), tone }
+    }
+}
+
+impl From<Status> for Tone {
+    fn from(status: Status) -> Tone {
+        match status {
+            Status::Healthy => Tone::Good,
+            Status::Warning => Tone::Warning,
+            Status::Critical => Tone::Bad,
+            Status::Unknown => Tone::Unknown,
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Cell {
+        Cell::plain(text)
+    }
+}
