@@ -1,9 +1,9 @@
 //! The command line: global options and one arm per verb.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::command;
-use crate::context::GlobalOptions;
+use crate::context::{GlobalOptions, is_set_to_nothing};
 
 /// Registers, tests, gates and watches FHIR servers
 #[derive(Debug, Parser)]
@@ -19,5 +19,41 @@ pub struct Cli {
 /// The verbs, in the order in which a newcomer meets them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Demo(command::demo::DemoArgs),
+    Init(command::init::InitArgs),
+    Add(command::add::AddArgs),
+    List(command::list::ListArgs),
+    Show(command::show::ShowArgs),
+    Set(command::set::SetArgs),
+    Activate(command::activate::ActivateArgs),
+    Deactivate(command::deactivate::DeactivateArgs),
+    Rename(command::rename::RenameArgs),
+    Remove(command::remove::RemoveArgs),
+    Maintenance(command::maintenance::MaintenanceArgs),
+    Vendors(command::vendors::VendorsArgs),
+    Test(command::test::TestArgs),
+    Check(command::check::CheckArgs),
     Explain(command::explain::ExplainArgs),
+    Doctor(command::doctor::DoctorArgs),
+    Sandbox(command::sandbox::SandboxArgs),
+    Schema(command::schema::SchemaArgs),
+    Completions(command::completions::CompletionsArgs),
+    Man(command::man::ManArgs),
+    Version(command::version::VersionArgs),
+}
+
+impl Cli {
+    /// Reads the process's arguments and environment. A variable that is set to nothing counts as
+    /// not set.
+    ///
+    /// # Errors
+    /// What the parser has to say, a wish for help or the version among it.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let mut command = Cli::command().mut_args(|arg| {
+            let empty = arg.get_env().and_then(|name| name.to_str()).is_some_and(is_set_to_nothing);
+            if empty { arg.env(None::<&str>) } else { arg }
+        });
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
 }

@@ -6,17 +6,32 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Clock, Error, Exit, Result};
-use crate::render::{Format, Output, Style};
+use clap::builder::FalseyValueParser;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::credentials::{Credentials, Policy};
+use crate::http::Transport;
+use crate::inventory::{self, Inventory, Overrides};
+use crate::model::{Clock, Error, Exit, Result, SecretRef, Server};
+use crate::probe::Surroundings;
+use crate::render::{self, Format, Output, Style};
 
 /// What every command may be told. Each option has an environment variable beside it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
     /// The inventory [default: ./servers.yaml, then $XDG_CONFIG_HOME/fhirctl/servers.yaml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "FHIRCTL_INVENTORY")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FHIRCTL_INVENTORY",
+        hide_env_values = true
+    )]
     pub inventory: Option<PathBuf>,
 
     /// How results are printed
@@ -26,40 +41,54 @@ pub struct GlobalOptions {
         global = true,
         value_name = "FORMAT",
         env = "FHIRCTL_OUTPUT",
+        hide_env_values = true,
         default_value = "table"
     )]
     pub output: Format,
 
     /// Where history is kept
-    #[arg(long, global = true, value_name = "URL", env = "FHIRCTL_HISTORY")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "FHIRCTL_HISTORY",
+        hide_env_values = true
+    )]
     pub history: Option<String>,
 
     /// Deadline of one server's whole check, such as 30s
-    #[arg(long, global = true, value_name = "DURATION", env = "FHIRCTL_TIMEOUT", value_parser = parse_duration)]
+    #[arg(long, global = true, value_name = "DURATION", env = "FHIRCTL_TIMEOUT", hide_env_values = true, value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 
     /// How many servers are worked on at once
-    #[arg(long, global = true, value_name = "N", env = "FHIRCTL_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, global = true, value_name = "N", env = "FHIRCTL_CONCURRENCY", hide_env_values = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub concurrency: u32,
 
     /// Say more on standard error; twice for every request
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "FHIRCTL_VERBOSE")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "FHIRCTL_VERBOSE", hide_env_values = true)]
     pub verbose: u8,
 
-    /// Say nothing on standard error but errors
-    #[arg(short, long, global = true, env = "FHIRCTL_QUIET", conflicts_with = "verbose")]
+    /// Say nothing on standard error but errors, whatever else is said
+    #[arg(short, long, global = true, env = "FHIRCTL_QUIET", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub quiet: bool,
 
     /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", env = "FHIRCTL_COLOR", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "FHIRCTL_COLOR",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
     pub color: ColorWhen,
 
     /// Show no progress
-    #[arg(long, global = true, env = "FHIRCTL_NO_PROGRESS")]
+    #[arg(long, global = true, env = "FHIRCTL_NO_PROGRESS", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_progress: bool,
 
     /// Never ask; fail where an answer would be needed
-    #[arg(long, global = true, env = "FHIRCTL_NO_INPUT")]
+    #[arg(long, global = true, env = "FHIRCTL_NO_INPUT", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_input: bool,
 
     /// Answer yes where a command asks for confirmation
@@ -67,7 +96,7 @@ pub struct GlobalOptions {
     pub yes: bool,
 
     /// Run `exec:` references even in CI
-    #[arg(long, global = true, env = "FHIRCTL_ALLOW_EXEC")]
+    #[arg(long, global = true, env = "FHIRCTL_ALLOW_EXEC", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub allow_exec: bool,
 }
 
@@ -79,7 +108,10 @@ pub enum ColorWhen {
 }
 
 /// `500ms`, `30s`, `2m`, `1h 30m`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with the text, for the command line.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("must be longer than nothing".into()),
         Ok(duration) => Ok(duration),
@@ -122,14 +154,7 @@ impl Context {
     /// configuration folder. `None` when there is none anywhere.
     #[must_use]
     pub fn find_inventory(&self) -> Option<PathBuf> {
-        if let Some(path) = &self.options.inventory {
-            return Some(path.clone());
-        }
-        let here = PathBuf::from("servers.yaml");
-        if here.exists() {
-            return Some(here);
-        }
-        config_dir().map(|dir| dir.join("servers.yaml")).filter(|path| path.exists())
+        find_inventory(self.options.inventory.clone())
     }
 
     /// The inventory's path.
@@ -147,6 +172,95 @@ impl Context {
         })
     }
 
+    /// What flags and environment put before every value of the inventory.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            deadline: self
+                .options
+                .timeout
+                .map(|timeout| (timeout, "flag --timeout or FHIRCTL_TIMEOUT")),
+            nagios: self.options.output == Format::Nagios,
+        }
+    }
+
+    /// Reads the inventory.
+    ///
+    /// # Errors
+    /// Exit 66 when there is none, 78 when it is not right.
+    pub fn load_inventory(&self) -> Result<Inventory> {
+        inventory::load(&self.inventory_path()?, &self.overrides())
+    }
+
+    /// What the checks of one inventory share.
+    #[must_use]
+    pub fn surroundings(&self, inventory: &Inventory) -> Surroundings {
+        let mut transport = Transport::new(self.clock);
+        if self.options.verbose >= 2 {
+            transport = transport.traced(complain);
+        }
+        Surroundings {
+            transport: Arc::new(transport),
+            credentials: Credentials::new(Policy {
+                exec_env: exec_variables(inventory),
+                ..self.policy(Some(&inventory.path))
+            }),
+            clock: self.clock,
+        }
+    }
+
+    /// The way to secrets, under the rules for the inventory that names them.
+    #[must_use]
+    pub fn credentials(&self, inventory: Option<&Path>) -> Credentials {
+        Credentials::new(self.policy(inventory))
+    }
+
+    fn policy(&self, inventory: Option<&Path>) -> Policy {
+        Policy {
+            inventory: inventory.map(Path::to_owned),
+            ci: self.ci,
+            allow_exec: self.options.allow_exec,
+            interactive: self.may_ask(),
+            ..Policy::default()
+        }
+    }
+
+    /// Progress on standard error; draws nothing where nobody looks. A length of 0 is not known.
+    #[must_use]
+    pub fn progress(&self, what: &str, length: usize) -> Progress {
+        let target = if self.shows_progress() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = match length {
+            0 => ProgressBar::new_spinner(),
+            length => ProgressBar::new(length as u64),
+        };
+        bar.set_draw_target(target);
+        let template = if length == 0 {
+            "{spinner} {msg} {elapsed}"
+        } else {
+            "{msg} {bar:30} {pos}/{len} {elapsed}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        if self.shows_progress() {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        Progress(bar)
+    }
+
+    /// Prints one result of several while a command goes on; `false` when nobody reads any more.
+    ///
+    /// # Errors
+    /// When the format does not fit, or standard output cannot be written.
+    pub fn emit(&self, output: &Output) -> Result<bool> {
+        render::write(&render::render(output, self.options.output, self.style())?)
+    }
+
     /// How human formats are drawn on standard output.
     #[must_use]
     pub fn style(&self) -> Style {
@@ -158,15 +272,7 @@ impl Context {
     /// Whether colour is wanted on a stream.
     #[must_use]
     pub fn color(&self, is_terminal: bool) -> bool {
-        match self.options.color {
-            ColorWhen::Always => true,
-            ColorWhen::Never => false,
-            ColorWhen::Auto => {
-                is_terminal
-                    && variable("NO_COLOR").is_none_or(|value| value.is_empty())
-                    && variable("TERM").is_none_or(|term| term != "dumb")
-            }
-        }
+        wants_color(self.options.color, is_terminal)
     }
 
     /// Whether progress may be drawn on standard error.
@@ -193,10 +299,112 @@ impl Context {
 
     /// Says something on standard error at `-v` (1) or `-vv` (2).
     pub fn verbose(&self, level: u8, text: &str) {
-        if self.options.verbose >= level {
+        if !self.options.quiet && self.options.verbose >= level {
             complain(text);
         }
     }
+}
+
+/// Something long on its way; gone from the screen when it is finished or dropped.
+#[derive(Debug)]
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// One more is done.
+    pub fn step(&self) {
+        self.0.inc(1);
+    }
+
+    pub fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The variables that an `exec:` child may see: those that the inventory's own `env:` references
+/// name.
+fn exec_variables(inventory: &Inventory) -> Vec<String> {
+    let references = inventory.servers.iter().flat_map(Server::references);
+    let mut names: Vec<String> = references
+        .filter_map(|reference| match reference {
+            SecretRef::Env { variable } => Some(variable.clone()),
+            _ => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Replaces a file in one step: whoever reads it sees the old or the new content, never a half.
+///
+/// # Errors
+/// Exit 73 when it cannot be written.
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::cannot_create(path, &error)
+    })
+}
+
+/// Waits until the process is asked to stop: Ctrl-C or SIGTERM.
+pub async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Whether colour is wanted on a stream: as told, else on a terminal that has it and unless
+/// `NO_COLOR` is set.
+#[must_use]
+pub fn wants_color(when: ColorWhen, is_terminal: bool) -> bool {
+    match when {
+        ColorWhen::Always => true,
+        ColorWhen::Never => false,
+        ColorWhen::Auto => {
+            is_terminal
+                && variable("NO_COLOR").is_none_or(|value| value.is_empty())
+                && variable("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+/// The inventory that was named, else the first of the usual places that is there.
+#[must_use]
+pub fn find_inventory(named: Option<PathBuf>) -> Option<PathBuf> {
+    if named.is_some() {
+        return named;
+    }
+    let here = PathBuf::from("servers.yaml");
+    if here.exists() {
+        return Some(here);
+    }
+    config_dir().map(|dir| dir.join("servers.yaml")).filter(|path| path.exists())
 }
 
 /// Writes a line to standard error; a closed stream is nobody's trouble.
@@ -209,6 +417,12 @@ pub fn complain(text: &str) {
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Whether a variable is there without a value.
+#[must_use]
+pub fn is_set_to_nothing(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// `$XDG_CONFIG_HOME/fhirctl`, or `~/.config/fhirctl`.

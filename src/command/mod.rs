@@ -3,4 +3,38 @@
 //! Enters: parsed arguments and the context. Leaves: an [`Outcome`](crate::context::Outcome). A
 //! command puts rooms together; it speaks no HTTP and prints nothing itself.
 
+pub mod activate;
+pub mod add;
+mod change;
+pub mod check;
+pub mod complete;
+pub mod completions;
+pub mod deactivate;
+pub mod demo;
+pub mod doctor;
 pub mod explain;
+pub mod init;
+pub mod list;
+pub mod maintenance;
+pub mod man;
+pub mod remove;
+pub mod rename;
+pub mod sandbox;
+pub mod schema;
+pub mod selector;
+pub mod set;
+pub mod show;
+pub mod test;
+pub mod vendors;
+pub mod version;
+
+/// Items of a list as objects of their own, each with its schema first.
+fn lines(schema: &str, items: &[serde_json::Value]) -> Vec<serde_json::Value> {
+    let line = |item: &serde_json::Value| {
+        let mut line = serde_json::Map::new();
+        line.insert("schema".to_owned(), schema.into());
+        line.extend(item.as_object().cloned().unwrap_or_default());
+        serde_json::Value::Object(line)
+    };
+    items.iter().map(line).collect()
+}

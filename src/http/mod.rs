@@ -1,1 +1,59 @@
-//! http
+//! One exchange with one server, measured, bounded and classified.
+//!
+//! Enters: a [`Server`](crate::model::Server)'s settings and a [`Request`]. Leaves: an [`Exchange`]
+//! (whatever the server answered) or a [`Failure`] with its reason code. Called by auth and probe.
+//! This is the only room that knows the HTTP library, TLS and the resolver.
+
+mod body;
+mod classify;
+mod client;
+mod proxy;
+mod resolve;
+mod retry;
+mod timing;
+mod tls;
+mod transport;
+
+pub use client::{Client, Credential, Exchange, Request};
+pub use proxy::environment as proxy_environment;
+pub use retry::parse_retry_after;
+pub use transport::{Identity, Transport};
+
+use crate::model::{Code, HttpFacts, Timing};
+
+/// Where an exchange broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Before anything was sent: a file or setting of ours.
+    Setup,
+    Dns,
+    Tcp,
+    Tls,
+    Http,
+}
+
+/// An exchange that did not end with an answer.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub stage: Stage,
+    pub code: Code,
+    /// Our words; names hosts and files, never secrets or content.
+    pub message: String,
+    /// Better advice than the code's own, where this case allows it.
+    pub hint: Option<String>,
+    pub timing: Option<Timing>,
+    pub http: Option<HttpFacts>,
+}
+
+impl Failure {
+    #[must_use]
+    pub fn new(stage: Stage, code: Code, message: impl Into<String>) -> Failure {
+        Failure { stage, code, message: message.into(), hint: None, timing: None, http: None }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The exit codes of the program, after `sysexits.h`; verdicts use 0 to 3.
@@ -29,7 +30,7 @@ impl Exit {
 }
 
 /// What kind of trouble ended the run; decides the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     Usage,
@@ -152,6 +153,13 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         self.kind.exit()
+    }
+}
+
+/// What a library could not do for reasons of its own, with the whole chain of them.
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Error {
+        Error::internal(format!("{error:#}"))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Bounds that hold against a hostile or broken server.
 
 /// Most bytes of one body as it is sent.
-pub const WIRE_BYTES: u64 = 16 * 1024 * 1024;
+pub const WIRE_BYTES: u64 = 12 * 1024 * 1024;
 /// Most bytes of one body after decompression.
-pub const BODY_BYTES: u64 = 32 * 1024 * 1024;
+pub const BODY_BYTES: u64 = 12 * 1024 * 1024;
 /// Most bytes of a health answer, a search answer or an error that is looked at.
 pub const SMALL_BODY_BYTES: u64 = 4 * 1024 * 1024;
 /// Most characters of a server's own words that are shown.

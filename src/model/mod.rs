@@ -13,14 +13,15 @@ pub mod secret;
 pub mod server;
 pub mod status;
 pub mod text;
+pub mod verdict;
 
 pub use clock::Clock;
-pub use code::{Code, CodeInfo, Party};
+pub use code::{Code, CodeInfo, FindingInfo, Party};
 pub use error::{Error, ErrorKind, Exit, Location, Result};
 pub use observation::{
     Accepted, Certificate, Finding, HttpFacts, Observation, ServerReport, Severity, State, Timing,
 };
 pub use reference::SecretRef;
 pub use secret::Secret;
-pub use server::Server;
+pub use server::{Maintenance, Server};
 pub use status::Status;

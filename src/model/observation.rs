@@ -4,12 +4,13 @@
 //! The field names are those of the published JSON.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::{Code, Party, Status};
 
 /// One check of one server at one instant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Observation {
     /// The check: `dns`, `tcp`, `tls`, `auth`, `health`, `metadata`, `search`, `read`, `assert`.
     /// A second search, read or assertion is `search[1]` and so on.
@@ -35,6 +36,10 @@ pub struct Observation {
     /// judged and does not count.
     pub accepted: Option<Accepted>,
     pub observed_at: Timestamp,
+    /// Above the first it is slow, above the second that is critical, in milliseconds; `None`
+    /// where no time is judged. Monitoring systems draw them beside the time.
+    #[serde(skip)]
+    pub threshold_ms: Option<(f64, f64)>,
 }
 
 impl Observation {
@@ -49,7 +54,7 @@ impl Observation {
 ///
 /// They do not overlap. `None` is a phase that did not happen: an address needs no DNS, a reused
 /// connection no handshake, and behind a proxy the name is the proxy's business.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Timing {
     #[serde(serialize_with = "opt_millis")]
     pub dns_ms: Option<f64>,
@@ -69,7 +74,7 @@ pub struct Timing {
 }
 
 /// What is known of one exchange, so that an incident can be shown to a vendor.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct HttpFacts {
     /// The status code; `None` when no answer came.
     pub status: Option<u16>,
@@ -95,7 +100,7 @@ pub struct HttpFacts {
 }
 
 /// A remark on a document that changes no status by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// Such as `CS-05`; documented by `explain`.
     pub id: String,
@@ -103,7 +108,7 @@ pub struct Finding {
     pub message: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Error,
@@ -112,7 +117,7 @@ pub enum Severity {
 }
 
 /// An `accept` entry that covers an observation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Accepted {
     pub reason: String,
     /// The last day on which it holds.
@@ -120,7 +125,7 @@ pub struct Accepted {
 }
 
 /// The server's certificate as it was shown in the handshake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Certificate {
     pub not_after: Timestamp,
     /// Whole days left; negative when it has ended.
@@ -132,7 +137,7 @@ pub struct Certificate {
 }
 
 /// Whether a server is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Active,
@@ -141,7 +146,7 @@ pub enum State {
 }
 
 /// All checks of one server in one run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ServerReport {
     pub name: String,
     /// The base URL, without credentials.
@@ -161,6 +166,9 @@ pub struct ServerReport {
     /// Name and version as the server says them.
     pub software: Option<String>,
     pub certificate: Option<Certificate>,
+    /// Fewer days left than the first is a warning, than the second critical.
+    #[serde(skip)]
+    pub certificate_threshold_days: Option<(f64, f64)>,
     pub checks: Vec<Observation>,
 }
 

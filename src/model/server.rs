@@ -53,6 +53,21 @@ pub struct Server {
 }
 
 impl Server {
+    /// Every secret reference that it holds.
+    #[must_use]
+    pub fn references(&self) -> Vec<&SecretRef> {
+        let headers = self.extra_headers.values().filter_map(|value| match value {
+            HeaderValue::Secret(reference) => Some(reference),
+            HeaderValue::Plain(_) => None,
+        });
+        let canaries = self.checks.read.iter().filter_map(|read| match &read.target {
+            ReadTarget::Secret(reference) => Some(reference),
+            ReadTarget::Reference(_) => None,
+        });
+        let key = self.tls.client_certificate.iter().map(|client| &client.key);
+        self.auth.references().into_iter().chain(headers).chain(canaries).chain(key).collect()
+    }
+
     /// Whether it is in use at this instant.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> State {
@@ -249,18 +264,24 @@ pub enum Auth {
     },
     /// Header name to its secret value.
     Headers(BTreeMap<String, SecretRef>),
+    /// A method that the inventory knows and this version cannot sign in with.
+    Other {
+        method: String,
+        references: Vec<SecretRef>,
+    },
 }
 
 impl Auth {
     /// As it stands in the inventory: `none`, `api-key`, `basic`, `bearer`, `headers`.
     #[must_use]
-    pub fn method(&self) -> &'static str {
+    pub fn method(&self) -> &str {
         match self {
             Auth::None => "none",
             Auth::ApiKey { .. } => "api-key",
             Auth::Basic { .. } => "basic",
             Auth::Bearer { .. } => "bearer",
             Auth::Headers(_) => "headers",
+            Auth::Other { method, .. } => method,
         }
     }
 
@@ -273,6 +294,7 @@ impl Auth {
             Auth::Basic { password, .. } => vec![password],
             Auth::Bearer { token } => vec![token],
             Auth::Headers(headers) => headers.values().collect(),
+            Auth::Other { references, .. } => references.iter().collect(),
         }
     }
 }

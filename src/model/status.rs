@@ -1,9 +1,10 @@
 //! The four statuses and how they add up.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a check, a server or a whole run is said to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Healthy,

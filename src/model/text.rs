@@ -43,7 +43,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .filter(|(distance, candidate)| {
+            let shorter = candidate.len().min(word.len());
+            // One letter is near to every other one.
+            *distance <= 1 + shorter / 4 && *distance < shorter
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -62,5 +66,6 @@ mod tests {
     fn a_misspelt_word_finds_the_one_that_was_meant() {
         assert_eq!(nearest("tiemouts", ["timeouts", "tls"]), Some("timeouts"));
         assert_eq!(nearest("zebra", ["timeouts", "tls"]), None);
+        assert_eq!(nearest("h", ["a", "b"]), None);
     }
 }

@@ -1,1 +1,74 @@
-//! markdown
+//! A table for a ticket, a wiki or a pull request.
+
+use super::Table;
+use crate::model::text::one_line;
+
+pub(super) fn render(table: &Table) -> String {
+    let mut text = line(table.head.iter().map(String::as_str));
+    text.push_str(&line(table.head.iter().map(|_| "---")));
+    for row in &table.rows {
+        let cells: Vec<String> = row.iter().map(|cell| escaped(&cell.text)).collect();
+        text.push_str(&line(cells.iter().map(String::as_str)));
+    }
+    text
+}
+
+fn line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::from("|");
+    for cell in cells {
+        text.push(' ');
+        text.push_str(cell);
+        text.push_str(" |");
+    }
+    text.push('\n');
+    text
+}
+
+/// A text that shows as it is: no cell ends early, no link, no emphasis and no HTML begins.
+fn escaped(text: &str) -> String {
+    let text = one_line(text);
+    let mut safe = String::with_capacity(text.len() + 8);
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '\\' | '`' | '*' | '[' | ']' | '|' | '~' | '$' => {
+                safe.push('\\');
+                safe.push(c);
+            }
+            // Inside a word it is only itself; codes are full of them.
+            '_' if before.is_alphanumeric() && rest.peek().is_some_and(|c| c.is_alphanumeric()) => {
+                safe.push('_');
+            }
+            '_' => safe.push_str("\\_"),
+            _ => safe.push(c),
+        }
+        before = c;
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Cell;
+
+    #[test]
+    fn pipes_markup_and_lines_do_not_break_the_table() {
+        let table = Table {
+            head: vec!["code".into(), "message".into()],
+            rows: vec![vec![
+                "tls.hostname_mismatch".into(),
+                Cell::plain("a|b\n<script>x</script> [c](d) _e_ \u{1b}[0m"),
+            ]],
+        };
+        assert_eq!(
+            render(&table),
+            "| code | message |\n| --- | --- |\n| tls.hostname_mismatch | a\\|b \
+             &lt;script&gt;x&lt;/script&gt; \\[c\\](d) \\_e\\_ ␛\\[0m |\n"
+        );
+    }
+}

@@ -1,20 +1,27 @@
 //! From one [`Output`] to the bytes of a format.
 //!
 //! Enters: what a view made. Leaves: text for standard output, with everything escaped for the
-//! one who reads it. Called by app alone; nothing here computes.
+//! one who reads it. Called by app, and by commands that write a result to a file; nothing here
+//! computes a verdict.
 
 mod csv;
-mod json;
+pub mod json;
 mod junit;
+mod layout;
 mod markdown;
-mod nagios;
+pub mod nagios;
 mod openmetrics;
 mod output;
 mod table;
 
-pub use output::{Block, Cell, CheckRun, Output, Row, Table, Tone};
+use std::io::Write as _;
 
-use crate::model::{Error, Result};
+use clap::ValueEnum as _;
+
+pub use output::{Block, Cell, CheckRun, Output, Row, Table, Tone, Typed};
+
+use crate::model::error::io_reason;
+use crate::model::{Error, ErrorKind, Result};
 
 /// The formats of `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -38,15 +45,111 @@ pub struct Style {
     pub width: Option<u16>,
 }
 
-/// Writes an output in a format.
+impl Format {
+    /// Formats in which every command speaks.
+    pub const COMMON: &'static [Format] =
+        &[Format::Table, Format::Json, Format::Ndjson, Format::Yaml];
+    /// Formats of a command whose result has rows.
+    pub const ROWS: &'static [Format] =
+        &[Format::Table, Format::Json, Format::Ndjson, Format::Yaml, Format::Csv, Format::Markdown];
+
+    /// The name as it is written after `-o`.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether errors are told as JSON beside this format.
+    #[must_use]
+    pub fn is_structured(self) -> bool {
+        matches!(self, Format::Json | Format::Ndjson | Format::Yaml)
+    }
+
+    /// Refuses a format that is not among the fitting ones. A command whose work takes time asks
+    /// this before it starts.
+    ///
+    /// # Errors
+    /// A usage error that names the formats that fit.
+    pub fn among(self, fitting: &[Format]) -> Result<()> {
+        if fitting.contains(&self) {
+            return Ok(());
+        }
+        let names: Vec<String> = fitting.iter().map(|format| format.name()).collect();
+        Err(Error::usage(format!("this command has no output as {}", self.name()))
+            .hint(format!("formats that fit: {}", names.join(", "))))
+    }
+}
+
+impl Output {
+    /// The formats in which this output can be said.
+    #[must_use]
+    pub fn formats(&self) -> Vec<Format> {
+        let mut formats =
+            if self.rows.is_some() { Format::ROWS.to_vec() } else { Format::COMMON.to_vec() };
+        if let Some(run) = &self.checks {
+            formats.push(Format::Junit);
+            if run.command == "check" {
+                formats.extend([Format::Nagios, Format::Openmetrics]);
+            }
+        }
+        formats
+    }
+}
+
+/// Writes an output in a format; the text ends with a newline unless it is empty.
 ///
 /// # Errors
 /// A usage error when this output cannot be said in that format.
 pub fn render(output: &Output, format: Format, style: Style) -> Result<String> {
-    let _ = style;
-    match format {
-        Format::Json => serde_json::to_string_pretty(&output.json)
-            .map_err(|error| Error::internal(error.to_string())),
-        _ => Err(Error::usage("this format does not fit this command")),
+    format.among(&output.formats())?;
+    match (format, &output.rows, &output.checks) {
+        (Format::Json, ..) => match &output.typed {
+            Some(typed) => typed.json(),
+            None => json::pretty(&output.json),
+        },
+        (Format::Ndjson, ..) => match (&output.typed, &output.lines) {
+            (Some(typed), _) => typed.ndjson(),
+            (None, Some(lines)) => json::lines(lines),
+            (None, None) => json::lines([&output.json]),
+        },
+        (Format::Yaml, ..) => match &output.typed {
+            Some(typed) => typed.yaml(),
+            None => json::yaml(&output.json),
+        },
+        (Format::Csv, Some(rows), _) => csv::render(rows),
+        (Format::Markdown, Some(rows), _) => Ok(markdown::render(rows)),
+        (Format::Junit, _, Some(run)) => junit::render(run),
+        (Format::Nagios, _, Some(run)) => Ok(nagios::render(run)),
+        (Format::Openmetrics, _, Some(run)) => Ok(openmetrics::render(run)),
+        _ => Ok(table::render(&output.document, style)),
+    }
+}
+
+/// Writes to standard output; `false` when the reader has seen enough, which is no error.
+///
+/// # Errors
+/// Exit 74 when it cannot be written.
+pub fn write(text: &str) -> Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::new(
+            ErrorKind::Io,
+            format!("cannot write to standard output: {}", io_reason(&error)),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_that_does_not_fit_is_a_usage_error_that_names_those_that_do() {
+        let style = Style { color: false, width: None };
+        let error = render(&Output::default(), Format::Csv, style).unwrap_err();
+        assert_eq!(error.exit(), crate::model::Exit::USAGE);
+        assert_eq!(error.hints, ["formats that fit: table, json, ndjson, yaml"]);
     }
 }

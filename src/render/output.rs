@@ -1,8 +1,11 @@
 //! What a view hands to the renderers.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::model::{ServerReport, Status};
+use crate::model::{Result, ServerReport, State, Status};
 
 /// Everything that a command has to say on standard output, in every form it can be said.
 #[derive(Clone, Debug, Default)]
@@ -11,12 +14,30 @@ pub struct Output {
     pub json: Value,
     /// One object a line for `-o ndjson`; `None`: the whole of `json` on one line.
     pub lines: Option<Vec<Value>>,
+    /// Stands for `json` and `lines` where the object is too large to be held a second time.
+    pub typed: Option<Arc<dyn Typed>>,
     /// What a person reads, top to bottom.
     pub document: Vec<Block>,
     /// The rows of `-o csv` and `-o markdown`; `None`: this output has no rows.
     pub rows: Option<Table>,
     /// Present for `check` and `test`: what `junit`, `nagios` and `openmetrics` are made of.
-    pub checks: Option<CheckRun>,
+    pub checks: Option<Arc<CheckRun>>,
+}
+
+/// An object that writes itself from its own type, without a [`Value`] of the whole in between:
+/// ten thousand servers would take more memory as values than as reports.
+pub trait Typed: Debug + Send + Sync {
+    /// # Errors
+    /// When a value cannot be said in JSON, which is a fault of this program.
+    fn json(&self) -> Result<String>;
+    /// One object a line, each ended by a newline.
+    ///
+    /// # Errors
+    /// As [`Typed::json`].
+    fn ndjson(&self) -> Result<String>;
+    /// # Errors
+    /// As [`Typed::json`].
+    fn yaml(&self) -> Result<String>;
 }
 
 /// A run of checks with its verdict.
@@ -37,6 +58,14 @@ pub struct CheckRun {
     pub reports: Vec<ServerReport>,
 }
 
+impl CheckRun {
+    /// Whether a server is in the verdict and the counts.
+    #[must_use]
+    pub fn counts(&self, report: &ServerReport) -> bool {
+        self.include_maintenance || report.state != State::Maintenance
+    }
+}
+
 /// One piece of a document for people.
 #[derive(Clone, Debug)]
 pub enum Block {
@@ -48,7 +77,17 @@ pub enum Block {
     /// Names with their values, aligned.
     Facts(Vec<(String, Cell)>),
     Table(Table),
+    /// Blocks set in by two columns.
+    Indented(Vec<Block>),
     Blank,
+}
+
+impl Block {
+    /// A plain paragraph.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Block {
+        Block::Text(vec![Cell::plain(text)])
+    }
 }
 
 /// A table with a head and rows of equal length.

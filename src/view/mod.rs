@@ -1,1 +1,46 @@
-//! view
+//! What each command shows: plain structs that are the published JSON, and the document beside it.
+//!
+//! Enters: what a command found out. Leaves: an [`Output`](crate::render::Output). Called by
+//! commands, and by app for errors; nothing here prints or decides.
+
+pub mod check;
+pub mod doctor;
+pub mod error;
+pub mod explain;
+pub mod human;
+mod server;
+pub mod test;
+pub mod version;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+/// The version that stands in every document.
+pub(crate) const FHIRCTL_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Makes a document's schema.
+pub type SchemaOf = fn() -> Value;
+
+/// The JSON Schemas of the documents that views make, by the name that `schema NAME` knows.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, SchemaOf)> {
+    vec![
+        ("check", schema::<check::CheckDocument>),
+        ("check-server", schema::<check::ServerLine>),
+        ("test", schema::<test::TestDocument>),
+        ("explain", schema::<explain::ExplainDocument>),
+        ("version", schema::<version::VersionDocument>),
+        ("error", schema::<error::ErrorDocument>),
+    ]
+}
+
+/// The JSON Schema (2020-12) of a type as it is written.
+#[must_use]
+pub fn schema<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}

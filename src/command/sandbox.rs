@@ -1,0 +1,330 @@
+//! `sandbox`: a small FHIR server on loopback, with faults on request.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::context::{Context, Outcome, complain, variable};
+use crate::model::server::FhirVersion;
+use crate::model::{Error, Result};
+use crate::render::{Block, Output};
+use crate::sandbox::{
+    self, Fault, KINDS, MAX_PATIENTS, Method, Options, RequestSeen, Running, RunningServer,
+    Scenario, ServerPlan, served_version,
+};
+
+/// Serve a small FHIR server on loopback, with faults on request
+///
+/// It holds synthetic patients, Patient/canary-1 among them, and serves until it is interrupted.
+#[derive(Debug, Args)]
+#[command(after_long_help = faults_help())]
+pub struct SandboxArgs {
+    /// Address and port; port 0 is one that the system picks
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = address)]
+    pub listen: SocketAddr,
+
+    /// The FHIR version it speaks
+    #[arg(
+        long, value_name = "VERSION", default_value = "R4", conflicts_with = "scenario",
+        value_parser = PossibleValuesParser::new(["STU3", "R4", "R4B", "R5"]).try_map(|text| served_version(&text)),
+        ignore_case = true
+    )]
+    pub fhir_version: FhirVersion,
+
+    /// How many synthetic patients it holds
+    #[arg(
+        long, value_name = "N", default_value_t = 20, conflicts_with = "scenario",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PATIENTS))
+    )]
+    pub patients: u32,
+
+    /// The same seed gives the same records
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "scenario")]
+    pub seed: u64,
+
+    /// How clients have to sign in; the secret is new at every start
+    #[arg(
+        long, value_name = "METHOD", default_value = "none", conflicts_with = "scenario",
+        value_parser = PossibleValuesParser::new(Method::ALL.map(Method::as_str)).try_map(|text| Method::parse(&text))
+    )]
+    pub auth: Method,
+
+    /// Ask for the sign-in at /metadata too
+    #[arg(long, conflicts_with = "scenario")]
+    pub protect_metadata: bool,
+
+    /// Serve HTTPS, with a certificate of a throw-away authority
+    #[arg(long, conflicts_with = "scenario")]
+    pub tls: bool,
+
+    /// A fault, for all requests or a share of them; may be given several times
+    #[arg(
+        long = "fault", value_name = "KIND[=VALUE][@SHARE]", value_parser = Fault::parse,
+        conflicts_with = "scenario"
+    )]
+    pub faults: Vec<Fault>,
+
+    /// A fleet, from a YAML file
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+
+    /// Let --listen be an address that others on the network can reach
+    #[arg(long)]
+    pub expose: bool,
+}
+
+/// A sandbox at work, with the signals that end it.
+pub struct Serving {
+    running: Running,
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+/// Starts the servers; called within the runtime.
+///
+/// # Errors
+/// Exit 64 for an address off loopback without `--expose`, 66 and 78 for the scenario file, 74 for
+/// a port that cannot be had.
+pub fn start(args: &SandboxArgs, context: &Context) -> Result<Serving> {
+    let watch = |kind| {
+        signal(kind).map_err(|error| Error::internal(format!("cannot watch for signals: {error}")))
+    };
+    // Before anything is announced: who reads the announcement may end us at once.
+    let (interrupted, terminated) =
+        (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+    let verbose = context.options.verbose > 0;
+    let options = Options {
+        listen: args.listen,
+        expose: args.expose,
+        clock: context.clock,
+        temp_dir: variable("TMPDIR")
+            .filter(|path| !path.is_empty())
+            .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
+        watcher: verbose.then(|| -> sandbox::Watcher { Arc::new(tell) }),
+    };
+    let running = sandbox::start(&scenario(args)?, &options)?;
+    Ok(Serving { running, interrupted, terminated })
+}
+
+impl Serving {
+    /// What is served, and how to reach it.
+    #[must_use]
+    pub fn announcement(&self) -> Output {
+        announcement(&self.running)
+    }
+
+    /// Serves until SIGINT or SIGTERM, which end it well.
+    pub async fn until_stopped(mut self) -> Outcome {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+        Outcome::default()
+    }
+}
+
+fn scenario(args: &SandboxArgs) -> Result<Scenario> {
+    match &args.scenario {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| Error::io("read", path, &error))?;
+            Scenario::parse(path, &text)
+        }
+        None => Ok(Scenario::single(ServerPlan {
+            fhir_version: args.fhir_version,
+            auth: args.auth,
+            protect_metadata: args.protect_metadata,
+            patients: args.patients,
+            seed: args.seed,
+            tls: args.tls,
+            faults: args.faults.clone(),
+            ..ServerPlan::new("sandbox")
+        })),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8080".into())
+}
+
+fn tell(server: &str, seen: &RequestSeen) {
+    let status = seen.status.map_or_else(|| "connection broken".to_owned(), |it| it.to_string());
+    complain(&format!("{server}: {} {} → {status}", seen.method, seen.path));
+}
+
+fn announcement(running: &Running) -> Output {
+    let servers: Vec<Value> = running
+        .servers
+        .iter()
+        .map(|server| {
+            json!({
+                "name": server.name,
+                "url": server.url,
+                "auth": server.auth,
+                "fhir_version": server.fhir_version,
+            })
+        })
+        .collect();
+    let json = json!({
+        "schema": "fhirctl/sandbox/v1",
+        "pid": std::process::id(),
+        "ca": running.ca,
+        "url": running.servers.first().map(|server| &server.url),
+        "servers": servers,
+    });
+    let mut document = vec![Block::Heading("A sandbox is serving; Ctrl-C ends it".to_owned())];
+    for server in &running.servers {
+        document.push(Block::Facts(facts(server)));
+        document.push(Block::Blank);
+    }
+    if let Some(server) = running.servers.iter().find(|server| !server.unreachable) {
+        document.push(Block::Text(vec!["Try it:".into()]));
+        document.push(Block::Verbatim(curl(server, running.ca.as_deref())));
+        document.push(Block::Blank);
+    }
+    document.push(Block::Text(vec!["As a servers.yaml:".into()]));
+    document.push(Block::Verbatim(inventory(running)));
+    Output { json, document, ..Output::default() }
+}
+
+fn facts(server: &RunningServer) -> Vec<(String, crate::render::Cell)> {
+    let mut sign_in = server.auth.method.to_owned();
+    if let Some(username) = server.auth.username {
+        sign_in.push_str(&format!(", user {username}"));
+    }
+    if let Some(header) = server.auth.header {
+        sign_in.push_str(&format!(", header {header}"));
+    }
+    if let Some(file) = &server.auth.secret_file {
+        sign_in.push_str(&format!(", secret in {}", file.display()));
+    }
+    let mut facts = vec![
+        ("name".to_owned(), server.name.as_str().into()),
+        ("url".to_owned(), server.url.as_str().into()),
+        ("version".to_owned(), server.fhir_version.as_str().into()),
+        ("sign-in".to_owned(), sign_in.into()),
+    ];
+    if server.unreachable {
+        facts.push(("note".to_owned(), "refuses every connection".into()));
+    }
+    facts
+}
+
+/// A command to paste. The secret stays in its file: `-H @-` and `-K -` read it from there.
+fn curl(server: &RunningServer, ca: Option<&Path>) -> String {
+    let mut command = "curl".to_owned();
+    if let Some(ca) = ca.filter(|_| server.url.starts_with("https:")) {
+        command.push_str(&format!(" --cacert {}", ca.display()));
+    }
+    let target = format!("'{}/Patient?_count=3'", server.url);
+    let Some(file) = &server.auth.secret_file else { return format!("{command} {target}") };
+    let file = file.display();
+    match (server.auth.username, server.auth.header) {
+        (Some(user), _) => {
+            format!("printf 'user = \"{user}:%s\"' \"$(cat {file})\" | {command} -K - {target}")
+        }
+        (None, Some(header)) => {
+            format!("printf '{header}: %s' \"$(cat {file})\" | {command} -H @- {target}")
+        }
+        (None, None) => format!(
+            "printf 'Authorization: Bearer %s' \"$(cat {file})\" | {command} -H @- {target}"
+        ),
+    }
+}
+
+fn inventory(running: &Running) -> String {
+    let mut yaml = "version: 1\nservers:\n".to_owned();
+    for server in &running.servers {
+        yaml.push_str(&format!(
+            "  - name: {}\n    url: {}\n    fhir_version: {}\n",
+            server.name, server.url, server.fhir_version
+        ));
+        if let Some(file) = &server.auth.secret_file {
+            let secret = format!("\"file:{}\"", file.display());
+            let rest = match (server.auth.method, server.auth.username, server.auth.header) {
+                (_, Some(user), _) => format!("username: {user}, password: {secret}"),
+                ("headers", _, Some(header)) => format!("{header}: {secret}"),
+                (_, _, Some(header)) => format!("header: {header}, value: {secret}"),
+                _ => format!("token: {secret}"),
+            };
+            yaml.push_str(&format!("    auth: {{method: {}, {rest}}}\n", server.auth.method));
+        }
+        if let Some(ca) = running.ca.as_ref().filter(|_| server.url.starts_with("https:")) {
+            yaml.push_str(&format!("    tls: {{ca: {}}}\n", ca.display()));
+        }
+        yaml.push_str(
+            "    checks:\n      health: {path: /health, expect: {status: 200, json: {status: UP}}}\n\
+             \x20     read: [{ref: Patient/canary-1, synthetic: true}]\n",
+        );
+    }
+    yaml.pop();
+    yaml
+}
+
+fn faults_help() -> String {
+    let mut help = "Faults:\n".to_owned();
+    for kind in KINDS {
+        let written = format!("{}{}", kind.name, kind.value);
+        help.push_str(&format!("  {written:<28} {}\n", kind.about));
+    }
+    help.push_str("\nKIND@0.2 strikes every fifth request; several faults act together.");
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::SignInFacts;
+
+    fn server(auth: SignInFacts) -> RunningServer {
+        RunningServer {
+            name: "a".into(),
+            url: "https://127.0.0.1:1/fhir".into(),
+            fhir_version: FhirVersion::R4,
+            auth,
+            unreachable: false,
+        }
+    }
+
+    #[test]
+    fn the_command_to_paste_keeps_the_secret_out_of_the_arguments() {
+        let secret_file = Some(PathBuf::from("/t/a.secret"));
+        let basic = SignInFacts {
+            method: "basic",
+            username: Some("probe"),
+            secret_file: secret_file.clone(),
+            header: None,
+        };
+        assert_eq!(
+            curl(&server(basic), Some(Path::new("/t/ca.pem"))),
+            "printf 'user = \"probe:%s\"' \"$(cat /t/a.secret)\" | curl --cacert /t/ca.pem -K - \
+             'https://127.0.0.1:1/fhir/Patient?_count=3'"
+        );
+        let key = SignInFacts {
+            method: "api-key",
+            username: None,
+            secret_file,
+            header: Some("X-API-Key"),
+        };
+        assert_eq!(
+            curl(&server(key), None),
+            "printf 'X-API-Key: %s' \"$(cat /t/a.secret)\" | curl -H @- \
+             'https://127.0.0.1:1/fhir/Patient?_count=3'"
+        );
+    }
+
+    #[test]
+    fn the_help_names_every_fault() {
+        let help = faults_help();
+        assert!(KINDS.iter().all(|kind| help.contains(kind.about)));
+    }
+}

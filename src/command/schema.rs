@@ -1,0 +1,87 @@
+//! `schema [NAME]`: the JSON Schemas of what fhirctl reads and prints.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::context::{Context, Outcome};
+use crate::inventory;
+use crate::model::text::nearest;
+use crate::model::{Error, Result};
+use crate::render::{Block, Cell, Output, Table};
+
+/// Print the JSON Schema of the inventory or of an output
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Which one; none lists them
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// A schema with its name: one line per file or output that has one.
+type Entry = (&'static str, &'static str, fn() -> Value);
+
+const SCHEMAS: &[Entry] = &[
+    ("inventory", "servers.yaml, for editors and checks", inventory::inventory_schema),
+    ("init", "fhirctl init -o json", || kept(include_str!("../../data/schema/init.json"))),
+    ("add", "fhirctl add -o json", || kept(include_str!("../../data/schema/add.json"))),
+    ("set", "fhirctl set -o json", || kept(include_str!("../../data/schema/set.json"))),
+    ("activate", "fhirctl activate -o json", || {
+        kept(include_str!("../../data/schema/activate.json"))
+    }),
+    ("deactivate", "fhirctl deactivate -o json", || {
+        kept(include_str!("../../data/schema/deactivate.json"))
+    }),
+    ("rename", "fhirctl rename -o json", || kept(include_str!("../../data/schema/rename.json"))),
+    ("remove", "fhirctl remove -o json", || kept(include_str!("../../data/schema/remove.json"))),
+    ("maintenance", "fhirctl maintenance -o json", || {
+        kept(include_str!("../../data/schema/maintenance.json"))
+    }),
+    ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
+    ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
+    ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
+];
+
+/// A schema that is kept as a file; a test holds real output against each.
+fn kept(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// # Errors
+/// Exit 66 when there is no such schema.
+pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
+    let Some(name) = &args.name else { return Ok(Outcome::printed(list())) };
+    let Some((_, _, schema)) = SCHEMAS.iter().find(|(known, _, _)| known == name) else {
+        let error = Error::not_found(format!("no such schema: {name}"));
+        let near = nearest(name, SCHEMAS.iter().map(|(known, _, _)| *known));
+        return Err(match near {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint("fhirctl schema lists all schemas"),
+        });
+    };
+    let schema = schema();
+    let text = serde_json::to_string_pretty(&schema)
+        .map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Outcome::printed(Output {
+        json: schema,
+        document: vec![Block::Verbatim(text)],
+        ..Output::default()
+    }))
+}
+
+fn list() -> Output {
+    let table = Table {
+        head: vec!["NAME".into(), "OF".into()],
+        rows: SCHEMAS
+            .iter()
+            .map(|(name, what, _)| vec![Cell::plain(*name), Cell::plain(*what)])
+            .collect(),
+    };
+    let schemas: Vec<Value> =
+        SCHEMAS.iter().map(|(name, what, _)| json!({"name": name, "description": what})).collect();
+    Output {
+        json: json!({"schema": "fhirctl/schema/v1", "schemas": schemas}),
+        document: vec![Block::Table(table.clone())],
+        rows: Some(table),
+        ..Output::default()
+    }
+}

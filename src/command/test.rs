@@ -1,0 +1,73 @@
+//! `test NAME`: every stage of reaching one server, where it broke, and what to do.
+
+use std::path::Path;
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::check::exact;
+use crate::context::{Context, Outcome};
+use crate::inventory::Inventory;
+use crate::model::server::Server;
+use crate::model::verdict::{FailOn, judge};
+use crate::model::{Result, ServerReport};
+use crate::probe::{self, Options};
+use crate::view;
+
+/// Test one server stage by stage: name, connection, TLS, sign-in, health, metadata, search, read
+///
+/// Nothing is written to the server. The exit code is 0, 1, 2 or 3 as for check.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The server's name in the inventory
+    #[arg(value_name = "NAME", add = super::complete::servers())]
+    pub name: String,
+
+    /// How often a failed check is tried again
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
+    pub retries: u32,
+}
+
+/// # Errors
+/// When the inventory cannot be used or knows no such server; never for a sick one.
+pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
+    let inventory = context.load_inventory()?;
+    let server = exact(&inventory, &args.name)?;
+    let progress = context.progress(&format!("testing {}", server.name), 0);
+    let report = test_server(context, &inventory, server, args.retries).await;
+    progress.finish();
+    // A server in maintenance is tested because somebody asked: it counts.
+    let verdict = judge(std::slice::from_ref(&report), FailOn::Warning, true);
+    let meta = view::check::Meta {
+        inventory: inventory.path.display().to_string(),
+        run_id: Uuid::new_v4().to_string(),
+        ..view::check::Meta::default()
+    };
+    let output = view::test::output(report, context.clock.now(), &meta)?;
+    Ok(Outcome { output: Some(output), exit: verdict.exit })
+}
+
+/// Tests a server that stands in an inventory file, active or not.
+///
+/// # Errors
+/// When the inventory cannot be used or knows no such server.
+pub async fn probe_registered(
+    context: &Context,
+    inventory: &Path,
+    name: &str,
+) -> Result<ServerReport> {
+    let inventory = crate::inventory::load(inventory, &context.overrides())?;
+    let server = exact(&inventory, name)?;
+    Ok(test_server(context, &inventory, server, 0).await)
+}
+
+async fn test_server(
+    context: &Context,
+    inventory: &Inventory,
+    server: &Server,
+    retries: u32,
+) -> ServerReport {
+    let surroundings = context.surroundings(inventory);
+    let options = Options { retries, every_stage: true, ..Options::default() };
+    probe::check_one(server, &surroundings, &options).await.report
+}

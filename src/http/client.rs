@@ -1,0 +1,494 @@
+//! One server's client: its settings, its connections, its requests.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use url::Url;
+use uuid::Uuid;
+
+use super::body::{self, BodyError};
+use super::classify::{self, Circumstances};
+use super::resolve::{SystemResolver, address_not_allowed, is_allowed};
+use super::timing::{ConnectMarks, Marks};
+use super::tls::{self, Seen};
+use super::{Failure, Identity, Stage, Transport, parse_retry_after};
+use crate::model::server::{RateLimit, Server, is_loopback};
+use crate::model::{Certificate, Code, HttpFacts, Secret, Timing, limits};
+
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd, deflate");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// What proves who we are, ready to be put into a request. It is for one origin only.
+#[derive(Clone, Debug, Default)]
+pub struct Credential {
+    /// Values are marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// An API key in the query.
+    pub query: Option<(String, Secret)>,
+    /// Whether there is a secret in it, which is not for everyone's ears.
+    pub confidential: bool,
+}
+
+/// One `GET`.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub url: Url,
+    pub accept: &'a str,
+    pub credential: Option<&'a Credential>,
+    /// Most bytes of the body after decompression.
+    pub max_body: u64,
+    /// The instant by which an answer has to be there, whatever the timeouts say.
+    pub deadline: Instant,
+    /// An entity tag to revalidate against (RFC 9110 §13.1.2).
+    pub if_none_match: Option<&'a str>,
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub struct Exchange {
+    pub http: HttpFacts,
+    pub timing: Timing,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    /// How long our own rate limit held the request back before it was sent.
+    pub held_back: Duration,
+    received_at: Timestamp,
+}
+
+impl Exchange {
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.http.status.unwrap_or(0)
+    }
+
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.header("content-type")
+    }
+
+    /// How long the server asks us to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        parse_retry_after(self.header("retry-after")?, self.received_at)
+    }
+}
+
+/// A client for one server: one configuration, one set of connections.
+pub struct Client {
+    inner: reqwest::Client,
+    transport: Arc<Transport>,
+    marks: Marks,
+    seen: Seen,
+    rate_limit: RateLimit,
+    total: Duration,
+    proxied: bool,
+    compression: bool,
+    allow_insecure: bool,
+    has_client_certificate: bool,
+    allowed_addresses: Vec<ipnet::IpNet>,
+}
+
+impl Client {
+    /// Makes the client of a server. No connection is opened.
+    ///
+    /// # Errors
+    /// A [`Failure`] of stage `Setup` when a CA, certificate, key or proxy cannot be used.
+    pub fn new(
+        server: &Server,
+        identity: &Identity,
+        transport: Arc<Transport>,
+    ) -> Result<Client, Failure> {
+        let marks = Marks::default();
+        let seen = Seen::default();
+        let proxy = proxy(server, &transport)?;
+        let resolver = SystemResolver {
+            allowed: server.network.allowed_addresses.clone(),
+            marks: marks.clone(),
+            behind_proxy: proxy.is_some(),
+        };
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(user_agent(server))
+            .connect_timeout(server.timeouts.connect)
+            .read_timeout(server.timeouts.read)
+            .tcp_user_timeout(server.timeouts.write)
+            .pool_max_idle_per_host(server.pool.max_connections)
+            .pool_idle_timeout(server.pool.idle_timeout)
+            .local_address(server.network.source_address)
+            .dns_resolver(Arc::new(resolver))
+            .connector_layer(ConnectMarks(marks.clone()));
+        let is_tls = server.url.url().scheme() == "https";
+        if is_tls {
+            let config =
+                tls::config(&server.tls, identity.key.as_ref(), &transport.trust, &marks, &seen)?;
+            builder = builder.tls_backend_preconfigured(config).https_only(true);
+        } else {
+            builder = builder.tls_backend_preconfigured(transport.no_tls());
+        }
+        let proxied = proxy.is_some();
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy);
+        }
+        let inner = builder.build().map_err(|_| {
+            Failure::new(
+                Stage::Setup,
+                Code::new("tls.protocol"),
+                "the client cannot be set up with these settings",
+            )
+        })?;
+        Ok(Client {
+            inner,
+            transport,
+            marks,
+            seen,
+            rate_limit: server.rate_limit,
+            total: server.timeouts.total,
+            proxied,
+            compression: server.compression,
+            allow_insecure: server.allow_insecure,
+            has_client_certificate: server.tls.client_certificate.is_some(),
+            allowed_addresses: server.network.allowed_addresses.clone(),
+        })
+    }
+
+    /// The certificate that the server showed in the last handshake, also in one that failed.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.seen.certificate(self.transport.clock.now())
+    }
+
+    /// The TLS version of the last handshake, such as `TLSv1.3`.
+    #[must_use]
+    pub fn tls_version(&self) -> Option<&'static str> {
+        self.seen.version()
+    }
+
+    /// Whether requests go through a proxy, where names are its business.
+    #[must_use]
+    pub fn is_proxied(&self) -> bool {
+        self.proxied
+    }
+
+    /// Sends one request, once, and reads the whole answer. Redirects are followed within the
+    /// origin only.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no complete answer came. An answer with an error status is no failure.
+    pub async fn send(&self, request: &Request<'_>) -> Result<Exchange, Failure> {
+        let held_back = self.transport.admit(&request.url, self.rate_limit).await;
+        let deadline = request.deadline + held_back;
+        let start = Instant::now();
+        let end = deadline.min(start + self.total);
+        self.check_transport(request)?;
+        let mut url = request.url.clone();
+        for _ in 0..=limits::REDIRECTS {
+            let mut exchange = self.exchange(request, &url, start, end).await?;
+            exchange.held_back = held_back;
+            let Some(target) = redirect_target(&exchange, &url) else { return Ok(exchange) };
+            if target.origin() != url.origin() {
+                return Err(self.refuse_redirect(
+                    &exchange,
+                    &target,
+                    request.credential.is_some_and(|credential| credential.confidential),
+                ));
+            }
+            url = target;
+        }
+        Err(Failure::new(
+            Stage::Http,
+            Code::new("http.redirect_refused"),
+            "the server redirects in a circle",
+        ))
+    }
+
+    /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
+    /// an allowed address.
+    fn check_transport(&self, request: &Request<'_>) -> Result<(), Failure> {
+        if request.credential.is_some_and(|credential| credential.confidential)
+            && request.url.scheme() == "http"
+            && !self.allow_insecure
+            && !is_loopback(&request.url)
+        {
+            return Err(Failure::new(
+                Stage::Setup,
+                Code::new("auth.insecure_transport"),
+                "a credential is not sent over plain HTTP",
+            ));
+        }
+        // A name is checked where it is resolved.
+        let literal = match request.url.host() {
+            Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            _ => None,
+        };
+        match literal {
+            Some(address) if !is_allowed(&self.allowed_addresses, address) => {
+                let refused = address_not_allowed(&target_of(&request.url), address);
+                Err(Failure::new(Stage::Tcp, refused.code, refused.message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        start: Instant,
+        end: Instant,
+    ) -> Result<Exchange, Failure> {
+        let request_id = Uuid::new_v4().to_string();
+        let headers = self.request_headers(request, &request_id);
+        let sent_url = with_key(url, request.credential);
+        self.marks.reset();
+        let sent = self.inner.get(sent_url).headers(headers).send();
+        let mut http = HttpFacts { request_id: Some(request_id), ..HttpFacts::default() };
+        let answer = tokio::time::timeout_at(end.into(), sent).await;
+        let first_byte = Instant::now();
+        let mut response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                let failure =
+                    self.with_circumstances(url, start, |known| classify::request(&error, known));
+                return Err(self.broken(failure, url, start, None, http));
+            }
+            Err(_) => {
+                let failure = self.with_circumstances(url, start, classify::timeout);
+                return Err(self.broken(failure, url, start, None, http));
+            }
+        };
+        let received_at = self.transport.clock.now();
+        self.note_answer(&mut http, &response, received_at);
+        let read = body::read(&mut response, request.max_body, &self.transport.large_bodies);
+        let (result, wire_bytes) = match tokio::time::timeout_at(end.into(), read).await {
+            Ok(read) => read,
+            Err(_) => {
+                let failure = self.with_circumstances(url, start, classify::timeout);
+                return Err(self.broken(failure, url, start, Some(first_byte), http));
+            }
+        };
+        http.wire_bytes = wire_bytes;
+        match result {
+            Ok(body) => {
+                http.body_bytes = body.len() as u64;
+                let timing = self.marks.snapshot().timing(start, Some(first_byte), Instant::now());
+                self.trace(url, &http, &timing, None);
+                Ok(Exchange {
+                    http,
+                    timing,
+                    headers: std::mem::take(response.headers_mut()),
+                    body,
+                    held_back: Duration::ZERO,
+                    received_at,
+                })
+            }
+            Err(error) => {
+                let failure = match error {
+                    BodyError::TooLarge => Failure::new(
+                        Stage::Http,
+                        Code::new("http.too_large"),
+                        format!(
+                            "the answer is longer than {} MiB",
+                            request.max_body.min(limits::WIRE_BYTES) >> 20
+                        ),
+                    ),
+                    BodyError::DecompressionLimit => Failure::new(
+                        Stage::Http,
+                        Code::new("http.decompression_limit"),
+                        format!(
+                            "{wire_bytes} bytes unpack to more than {} MiB",
+                            request.max_body >> 20
+                        ),
+                    ),
+                    BodyError::BadEncoding(reason) => Failure::new(
+                        Stage::Http,
+                        Code::new("http.bad_encoding"),
+                        format!("the body cannot be unpacked: {reason}"),
+                    ),
+                    BodyError::Transport(error) => {
+                        self.with_circumstances(url, start, |known| classify::body(&error, known))
+                    }
+                };
+                Err(self.broken(failure, url, start, Some(first_byte), http))
+            }
+        }
+    }
+
+    fn request_headers(&self, request: &Request<'_>, request_id: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Ok(accept) = HeaderValue::from_str(request.accept) {
+            headers.insert(header::ACCEPT, accept);
+        }
+        let encoding =
+            if self.compression { ACCEPT_ENCODING } else { HeaderValue::from_static("identity") };
+        headers.insert(header::ACCEPT_ENCODING, encoding);
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        if let Some(tag) = request.if_none_match.and_then(|tag| HeaderValue::from_str(tag).ok()) {
+            headers.insert(header::IF_NONE_MATCH, tag);
+        }
+        for (name, value) in request.credential.iter().flat_map(|credential| &credential.headers) {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers
+    }
+
+    fn note_answer(&self, http: &mut HttpFacts, response: &reqwest::Response, now: Timestamp) {
+        let text =
+            |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let bounded =
+            |text: &str| crate::model::text::one_line(&crate::model::text::bounded(text, 200));
+        http.status = Some(response.status().as_u16());
+        http.version = Some(version(response.version()).to_owned());
+        http.content_type = text(header::CONTENT_TYPE).map(bounded);
+        http.server_request_id = text(X_REQUEST_ID)
+            .filter(|id| Some(*id) != http.request_id.as_deref())
+            .or_else(|| text(X_CORRELATION_ID))
+            .map(bounded);
+        http.remote_address = response.remote_addr().map(|address| address.to_string());
+        http.server_date = text(header::DATE).and_then(super::retry::parse_http_date);
+        http.clock_skew_ms =
+            http.server_date.map(|date| now.as_millisecond() - date.as_millisecond());
+        http.retry_after_ms = text(header::RETRY_AFTER)
+            .and_then(|value| parse_retry_after(value, now))
+            .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn with_circumstances(
+        &self,
+        url: &Url,
+        start: Instant,
+        name: impl FnOnce(&Circumstances<'_>) -> Failure,
+    ) -> Failure {
+        name(&Circumstances {
+            target: &target_of(url),
+            instants: self.marks.snapshot(),
+            seen: &self.seen,
+            proxied: self.proxied,
+            has_client_certificate: self.has_client_certificate,
+            waited: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn broken(
+        &self,
+        mut failure: Failure,
+        url: &Url,
+        start: Instant,
+        first_byte: Option<Instant>,
+        http: HttpFacts,
+    ) -> Failure {
+        let timing = self.marks.snapshot().timing(start, first_byte, Instant::now());
+        self.trace(url, &http, &timing, Some(&failure));
+        failure.timing = Some(timing);
+        // Below HTTP no request was sent: there is nothing to show a vendor.
+        failure.http = (failure.stage == Stage::Http).then_some(http);
+        failure
+    }
+
+    fn refuse_redirect(&self, exchange: &Exchange, target: &Url, has_credential: bool) -> Failure {
+        let mut message = format!(
+            "the server redirects to another origin, {}",
+            target.origin().ascii_serialization()
+        );
+        if has_credential {
+            message.push_str("; the credential was not sent there");
+        }
+        let mut failure = Failure::new(Stage::Http, Code::new("http.redirect_refused"), message);
+        failure.timing = Some(exchange.timing);
+        failure.http = Some(exchange.http.clone());
+        failure
+    }
+
+    fn trace(&self, url: &Url, http: &HttpFacts, timing: &Timing, failure: Option<&Failure>) {
+        let Some(trace) = &self.transport.trace else { return };
+        let outcome = match (failure, http.status) {
+            (Some(failure), _) => failure.code.to_string(),
+            (None, Some(status)) => status.to_string(),
+            (None, None) => "no answer".to_owned(),
+        };
+        trace(&format!(
+            "GET {} → {outcome}, {:.1} ms, {} bytes, X-Request-Id {}",
+            without_values(url),
+            timing.total_ms,
+            http.wire_bytes,
+            http.request_id.as_deref().unwrap_or("-"),
+        ));
+    }
+}
+
+/// Where a redirect leads, when the answer is one that says where.
+fn redirect_target(exchange: &Exchange, url: &Url) -> Option<Url> {
+    if !matches!(exchange.status(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    url.join(exchange.header("location")?).ok()
+}
+
+fn proxy(server: &Server, transport: &Transport) -> Result<Option<reqwest::Proxy>, Failure> {
+    match &server.network.proxy {
+        Some(url) => reqwest::Proxy::all(url.clone()).map(Some).map_err(|_| {
+            Failure::new(Stage::Setup, Code::new("network.proxy"), "the proxy's URL cannot be used")
+        }),
+        None => Ok(transport.proxies.for_target(server.url.url())),
+    }
+}
+
+/// `fhirctl/1.2.3 (fhir-ops@example.org)`: who asks, and whom to write to.
+fn user_agent(server: &Server) -> HeaderValue {
+    const PLAIN: &str = concat!("fhirctl/", env!("CARGO_PKG_VERSION"));
+    let contact = server.contact.email.as_deref().or(server.contact.name.as_deref());
+    contact
+        .and_then(|contact| HeaderValue::from_str(&format!("{PLAIN} ({contact})")).ok())
+        .unwrap_or(HeaderValue::from_static(PLAIN))
+}
+
+fn with_key(url: &Url, credential: Option<&Credential>) -> Url {
+    let mut url = url.clone();
+    if let Some((name, value)) = credential.and_then(|credential| credential.query.as_ref()) {
+        url.query_pairs_mut().append_pair(name, value.expose());
+    }
+    url
+}
+
+fn target_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("the server");
+    match url.port_or_known_default() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// A URL that may be logged: names of parameters, no values, no record's id.
+fn without_values(url: &Url) -> String {
+    let mut shown = url[..url::Position::AfterPath].to_owned();
+    let names: Vec<_> = url.query_pairs().map(|(name, _)| format!("{name}=…")).collect();
+    if !names.is_empty() {
+        shown.push('?');
+        shown.push_str(&names.join("&"));
+    }
+    shown
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_09 => "http/0.9",
+        http::Version::HTTP_10 => "http/1.0",
+        http::Version::HTTP_2 => "h2",
+        http::Version::HTTP_3 => "h3",
+        _ => "http/1.1",
+    }
+}

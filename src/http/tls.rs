@@ -1,0 +1,291 @@
+//! TLS settings, the check of the server's certificate, and what is kept of it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use base64::Engine as _;
+use jiff::Timestamp;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::timing::{HandshakeMark, Marks};
+use super::{Failure, Stage};
+use crate::model::server::{Tls, TlsVersion};
+use crate::model::{Certificate, Code, Secret};
+
+/// The trust anchors of a process, read once and shared.
+#[derive(Debug, Default)]
+pub struct Trust {
+    system: OnceLock<Result<Arc<WebPkiServerVerifier>, Failure>>,
+    own: Mutex<HashMap<PathBuf, Result<Arc<WebPkiServerVerifier>, Failure>>>,
+}
+
+impl Trust {
+    fn verifier(&self, ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+        let Some(path) = ca else { return self.system.get_or_init(system_roots).clone() };
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.entry(path.to_owned()).or_insert_with(|| own_roots(path)).clone()
+    }
+}
+
+/// What the handshake showed; kept when it fails, too.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Mutex<Shown>>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    /// The server's own certificate, DER.
+    leaf: Option<Vec<u8>>,
+    version: Option<&'static str>,
+}
+
+impl Seen {
+    /// The server's own certificate, once a handshake came so far.
+    #[must_use]
+    pub fn certificate(&self, now: Timestamp) -> Option<Certificate> {
+        describe(self.shown().leaf.as_deref()?, now)
+    }
+
+    /// The version that was agreed on, such as `TLSv1.3`.
+    #[must_use]
+    pub fn version(&self) -> Option<&'static str> {
+        self.shown().version
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server's certificate names itself as its issuer.
+    #[must_use]
+    pub fn is_self_signed(&self) -> bool {
+        self.shown()
+            .leaf
+            .as_deref()
+            .and_then(|der| X509Certificate::from_der(der).ok())
+            .is_some_and(|(_, certificate)| certificate.subject() == certificate.issuer())
+    }
+}
+
+/// Builds the settings of one client.
+///
+/// # Errors
+/// A [`Failure`] of stage `Setup` when a CA, certificate or key file cannot be used.
+pub fn config(
+    tls: &Tls,
+    client_key: Option<&Secret>,
+    trust: &Trust,
+    marks: &Marks,
+    seen: &Seen,
+) -> Result<ClientConfig, Failure> {
+    let inner = trust.verifier(tls.ca.as_deref())?;
+    let versions: &[&rustls::SupportedProtocolVersion] = match tls.min_version {
+        TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::V1_3 => &[&rustls::version::TLS13],
+    };
+    let verifier = Watched { inner, pins: tls.pins.clone(), seen: seen.clone() };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|error| setup("tls.protocol", format!("TLS cannot be set up: {error}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match (&tls.client_certificate, client_key) {
+        (Some(client), Some(key)) => {
+            let chain = read_certificates(&client.certificate)?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| {
+                setup(
+                    "tls.client_certificate_rejected",
+                    "the client certificate's key is not a PEM private key",
+                )
+            })?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
+                setup(
+                    "tls.client_certificate_rejected",
+                    format!(
+                        "client certificate {} cannot be used: {error}",
+                        client.certificate.display()
+                    ),
+                )
+            })?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    config.resumption = rustls::client::Resumption::store(Arc::new(HandshakeMark(marks.clone())));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Settings of a client for plain HTTP only: no certificate would be accepted.
+#[must_use]
+pub fn nothing_trusted() -> ClientConfig {
+    let versions =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    match versions {
+        Ok(builder) => builder,
+        // The provider is compiled in and knows both versions.
+        Err(_) => ClientConfig::builder(),
+    }
+    .with_root_certificates(RootCertStore::empty())
+    .with_no_client_auth()
+}
+
+/// The base64 of the SHA-256 of a certificate's SubjectPublicKeyInfo, after RFC 7469 §2.4.
+#[must_use]
+pub fn spki_pin(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let digest = Sha256::digest(certificate.public_key().raw);
+    Some(base64::engine::general_purpose::STANDARD.encode(digest))
+}
+
+fn setup(code: &'static str, message: impl Into<String>) -> Failure {
+    Failure::new(Stage::Setup, Code::new(code), message)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())).clone()
+}
+
+/// The system's trust store; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace it.
+fn system_roots() -> Result<Arc<WebPkiServerVerifier>, Failure> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        return Err(setup("tls.untrusted", "the system's trust store holds no certificate")
+            .hint("Install ca-certificates, set SSL_CERT_FILE, or name the CA with tls.ca."));
+    }
+    build(roots)
+}
+
+fn own_roots(path: &Path) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(read_certificates(path)?);
+    if usable == 0 {
+        return Err(setup(
+            "tls.untrusted",
+            format!("the CA file {} holds no usable certificate", path.display()),
+        ));
+    }
+    build(roots)
+}
+
+fn build(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| setup("tls.untrusted", format!("the trust store cannot be used: {error}")))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let unusable = |reason: String| {
+        setup(
+            "tls.untrusted",
+            format!("the certificate file {} cannot be read: {reason}", path.display()),
+        )
+        .hint("Check the path (it is relative to the inventory) and that the file is PEM.")
+    };
+    let pem =
+        std::fs::read(path).map_err(|error| unusable(crate::model::error::io_reason(&error)))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(unusable("no PEM certificate in it".into())),
+        Ok(found) => Ok(found),
+        Err(_) => Err(unusable("it is not PEM".into())),
+    }
+}
+
+fn describe(der: &[u8], now: Timestamp) -> Option<Certificate> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?;
+    let digest = Sha256::digest(der);
+    Some(Certificate {
+        not_after,
+        days_left: (not_after.as_second() - now.as_second()).div_euclid(86_400),
+        subject: crate::model::text::one_line(&certificate.subject().to_string()),
+        issuer: crate::model::text::one_line(&certificate.issuer().to_string()),
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+}
+
+/// The error of a certificate chain that holds none of the pinned keys.
+#[derive(Debug)]
+pub struct PinMismatch;
+
+impl fmt::Display for PinMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("none of the pinned keys is in the chain")
+    }
+}
+
+impl std::error::Error for PinMismatch {}
+
+/// The ordinary verification, with the certificate kept and the pins held against it.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<WebPkiServerVerifier>,
+    pins: Vec<String>,
+    seen: Seen,
+}
+
+impl ServerCertVerifier for Watched {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.seen.shown().leaf = Some(end_entity.to_vec());
+        let verified = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )?;
+        let pinned =
+            |pin: &String| self.pins.iter().any(|known| known.trim_start_matches("sha256/") == pin);
+        let mut chain = std::iter::once(end_entity).chain(intermediates);
+        if self.pins.is_empty() || chain.any(|der| spki_pin(der).as_ref().is_some_and(pinned)) {
+            return Ok(verified);
+        }
+        let mismatch = OtherError(Arc::new(PinMismatch));
+        Err(rustls::Error::InvalidCertificate(CertificateError::Other(mismatch)))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.seen.shown().version = Some("TLSv1.2");
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.seen.shown().version = Some("TLSv1.3");
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

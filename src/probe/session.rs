@@ -1,0 +1,336 @@
+//! The conversation with one server during one check.
+
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::verdict::Problem;
+use super::{CheckName, Options, Surroundings};
+use crate::auth;
+use crate::fhir::body::{BodyKind, sniff};
+use crate::fhir::outcome::OperationOutcome;
+use crate::http::{Client, Credential, Exchange, Failure, Request, Stage};
+use crate::model::server::{Format, Server};
+use crate::model::{Code, Timing, limits};
+
+/// One server's client, credential and clock for one check.
+pub(super) struct Session<'a> {
+    pub server: &'a Server,
+    pub surroundings: &'a Surroundings,
+    pub options: &'a Options,
+    client: Client,
+    always: Credential,
+    proof: Result<Option<Credential>, Failure>,
+    deadline: Instant,
+    /// The first exchange that opened a connection: it tells of DNS, TCP and TLS.
+    pub handshake: Option<Timing>,
+    /// The failure that makes every further request pointless.
+    pub broken: Option<Failure>,
+    /// Set when the server refused the credential: it is not offered again.
+    pub refused: Option<Problem>,
+}
+
+impl<'a> Session<'a> {
+    /// # Errors
+    /// A [`Failure`] of stage `Setup` when the client cannot be made.
+    pub(super) async fn open(
+        server: &'a Server,
+        surroundings: &'a Surroundings,
+        options: &'a Options,
+        deadline: Instant,
+    ) -> Result<Session<'a>, Failure> {
+        let credentials = &surroundings.credentials;
+        let identity = auth::identity(server, credentials).await?;
+        let client = Client::new(server, &identity, surroundings.transport.clone())?;
+        let always = auth::extra_headers(server, credentials).await?;
+        let proof = auth::proof(server, &always, credentials).await;
+        Ok(Session {
+            server,
+            surroundings,
+            options,
+            client,
+            always,
+            proof,
+            deadline,
+            handshake: None,
+            broken: None,
+            refused: None,
+        })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Why the method's secret could not be had.
+    pub(super) fn missing_proof(&self) -> Option<&Failure> {
+        self.proof.as_ref().err()
+    }
+
+    /// Whether there is a credential that may still be offered.
+    pub(super) fn can_sign_in(&self) -> bool {
+        matches!(self.proof, Ok(Some(_))) && self.refused.is_none()
+    }
+
+    /// A request that proves nothing but the extra headers.
+    pub(super) async fn get_open(&mut self, url: Url, max_body: u64) -> Result<Exchange, Failure> {
+        let always = self.always.clone();
+        let credential = (!always.headers.is_empty()).then_some(&always);
+        self.get(url, credential, max_body).await
+    }
+
+    /// A request with the credential; without one where the server is open.
+    pub(super) async fn get_signed(
+        &mut self,
+        url: Url,
+        max_body: u64,
+    ) -> Result<Exchange, Failure> {
+        let proof = match &self.proof {
+            Ok(Some(proof)) => Some(proof.clone()),
+            Ok(None) => return self.get_open(url, max_body).await,
+            Err(failure) => return Err(failure.clone()),
+        };
+        let exchange = self.get(url, proof.as_ref(), max_body).await?;
+        if exchange.status() == 401 {
+            self.refused = judge_status(&exchange, true);
+        }
+        Ok(exchange)
+    }
+
+    /// Open first, as the specification expects it of `/metadata`; with the credential where the
+    /// server asks for one or is known to.
+    pub(super) async fn get_open_first(
+        &mut self,
+        url: Url,
+        max_body: u64,
+        needs_auth: bool,
+    ) -> Result<Exchange, Failure> {
+        if needs_auth && self.can_sign_in() {
+            return self.get_signed(url, max_body).await;
+        }
+        let exchange = self.get_open(url.clone(), max_body).await?;
+        match exchange.status() {
+            401 | 403 if self.can_sign_in() => self.get_signed(url, max_body).await,
+            _ => Ok(exchange),
+        }
+    }
+
+    async fn get(
+        &mut self,
+        url: Url,
+        credential: Option<&Credential>,
+        max_body: u64,
+    ) -> Result<Exchange, Failure> {
+        let request = Request {
+            url,
+            accept: accept(self.server.format),
+            credential,
+            max_body,
+            deadline: self.deadline,
+            if_none_match: None,
+        };
+        match self.client.send(&request).await {
+            Ok(exchange) => {
+                // Our own politeness is not the server's time.
+                self.deadline += exchange.held_back;
+                self.note_handshake(exchange.timing);
+                Ok(exchange)
+            }
+            Err(failure) => {
+                if let Some(timing) = failure.timing {
+                    self.note_handshake(timing);
+                }
+                if failure.stage < Stage::Http
+                    && failure.code != Code::new("auth.insecure_transport")
+                {
+                    self.broken = Some(failure.clone());
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn note_handshake(&mut self, timing: Timing) {
+        if self.handshake.is_none() {
+            self.handshake = Some(timing);
+        }
+    }
+
+    /// A URL below the base.
+    pub(super) fn url(&self, path: &str) -> Result<Url, Problem> {
+        self.server.url.join(path).map_err(|_| {
+            Problem::new(
+                Code::new("fhir.search_failed"),
+                "the path in the inventory makes no URL with the base",
+            )
+        })
+    }
+
+    pub(super) fn wants(&self, check: CheckName) -> bool {
+        self.options.wants(check)
+    }
+}
+
+/// What is asked for; the other format is taken when the server knows nothing else.
+fn accept(format: Format) -> &'static str {
+    match format {
+        Format::Json => {
+            "application/fhir+json, application/json;q=0.9, application/json+fhir;q=0.8, application/fhir+xml;q=0.5, */*;q=0.1"
+        }
+        Format::Xml => {
+            "application/fhir+xml, application/xml;q=0.9, application/xml+fhir;q=0.8, application/fhir+json;q=0.5, */*;q=0.1"
+        }
+    }
+}
+
+/// What a status other than success means.
+pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem> {
+    let status = exchange.status();
+    let problem = match status {
+        200..=299 | 304 => return None,
+        400 | 495 | 496 => match client_certificate(exchange) {
+            Some(problem) => problem,
+            None => http_status(status),
+        },
+        401 if signed => Problem::new(
+            Code::new("auth.unauthorized"),
+            "the server refused the credential (HTTP 401)",
+        ),
+        401 => Problem::new(
+            Code::new("auth.unauthorized"),
+            "the server demands a sign-in (HTTP 401) and none was offered",
+        ),
+        403 if signed => Problem::new(
+            Code::new("auth.forbidden"),
+            "the server knows the credential but does not permit this (HTTP 403)",
+        ),
+        403 => {
+            Problem::new(Code::new("auth.forbidden"), "the server does not permit this (HTTP 403)")
+        }
+        407 => Problem::new(Code::new("network.proxy"), "the proxy demands a sign-in (HTTP 407)"),
+        429 => {
+            let wait = exchange
+                .retry_after()
+                .map(|wait| format!("; it asks to wait {} s", wait.as_secs()));
+            Problem::new(
+                Code::new("http.rate_limited"),
+                format!(
+                    "the server limits the rate of requests (HTTP 429){}",
+                    wait.unwrap_or_default()
+                ),
+            )
+        }
+        _ => http_status(status),
+    };
+    Some(problem.server_text(server_words(exchange)))
+}
+
+fn http_status(status: u16) -> Problem {
+    let reason =
+        http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    Problem::new(
+        Code::new("http.status"),
+        format!("HTTP {status}{}", reason.map(|reason| format!(" {reason}")).unwrap_or_default()),
+    )
+}
+
+/// Proxies that end TLS tell a missing or bad client certificate by a page.
+fn client_certificate(exchange: &Exchange) -> Option<Problem> {
+    let page = String::from_utf8_lossy(&exchange.body[..exchange.body.len().min(2048)]);
+    if page.contains("No required SSL certificate") || exchange.status() == 496 {
+        return Some(Problem::new(
+            Code::new("tls.client_certificate_required"),
+            "the server demands a client certificate",
+        ));
+    }
+    (page.contains("SSL certificate error") || exchange.status() == 495).then(|| {
+        Problem::new(
+            Code::new("tls.client_certificate_rejected"),
+            "the server refused the client certificate",
+        )
+    })
+}
+
+/// The server's own words: its OperationOutcome, or the title of its page.
+pub(super) fn server_words(exchange: &Exchange) -> Option<String> {
+    let body = &exchange.body[..exchange.body.len().min(limits::SERVER_TEXT_CHARS * 40)];
+    let kind = sniff(exchange.content_type(), body);
+    match kind {
+        BodyKind::Json | BodyKind::Xml => OperationOutcome::parse(kind, &exchange.body)
+            .map(|outcome| outcome.summary(limits::SERVER_TEXT_CHARS)),
+        BodyKind::Html => title(&String::from_utf8_lossy(body)),
+        BodyKind::Other => Some(String::from_utf8_lossy(body).into_owned()),
+        BodyKind::Empty => None,
+    }
+}
+
+fn title(page: &str) -> Option<String> {
+    let lower = page.to_ascii_lowercase();
+    let start = lower.find("<title")?;
+    let open = start + lower[start..].find('>')? + 1;
+    let end = open + lower[open..].find("</title")?;
+    Some(format!("page titled \"{}\"", page.get(open..end)?.trim()))
+}
+
+/// What kind of document a successful answer carries, or what is wrong with it.
+pub(super) fn document(exchange: &Exchange) -> Result<BodyKind, Problem> {
+    let not_fhir = |message: &str| {
+        Problem::new(Code::new("fhir.not_fhir"), message).server_text(server_words(exchange))
+    };
+    match sniff(exchange.content_type(), &exchange.body) {
+        BodyKind::Empty => Err(not_fhir(&format!("HTTP {} with an empty body", exchange.status()))),
+        BodyKind::Html => Err(not_fhir(&format!(
+            "HTTP {} with an HTML page, such as a sign-in or maintenance page",
+            exchange.status()
+        ))),
+        BodyKind::Other => {
+            Err(not_fhir(&format!("HTTP {} with neither JSON nor XML", exchange.status())))
+        }
+        kind => Ok(kind),
+    }
+}
+
+/// The kind of document in an answer that should carry `wanted`, once its status and an
+/// OperationOutcome in its place are ruled out.
+pub(super) fn answered(
+    exchange: &Exchange,
+    signed: bool,
+    failed: Code,
+    wanted: &str,
+) -> Result<BodyKind, Problem> {
+    if let Some(problem) = judge_status(exchange, signed) {
+        // Refusals and limits keep their own names; anything else is what failed.
+        return Err(if problem.code == Code::new("http.status") {
+            Problem { code: failed, status: failed.status(), ..problem }
+        } else {
+            problem
+        });
+    }
+    let kind = document(exchange)?;
+    match OperationOutcome::parse(kind, &exchange.body) {
+        None => Ok(kind),
+        Some(outcome) => Err(Problem::new(
+            Code::new("fhir.operation_outcome"),
+            format!("HTTP {} with an OperationOutcome instead of {wanted}", exchange.status()),
+        )
+        .server_text(Some(outcome.summary(limits::SERVER_TEXT_CHARS)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::title;
+
+    #[test]
+    fn the_title_of_a_page_is_found_whatever_its_case() {
+        assert_eq!(
+            title("<HTML><Title >Sign in</TITLE>").as_deref(),
+            Some("page titled \"Sign in\"")
+        );
+        assert_eq!(title("<html><title>"), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! The CapabilityStatement: what this server really does, in the words of its version.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::store::instant;
+use super::table::{COMMON, TYPES, Type};
+use crate::model::server::FhirVersion;
+use crate::sandbox::sign_in::Method;
+
+/// What a CapabilityStatement depends on.
+pub(in crate::sandbox) struct Facts<'a> {
+    pub(in crate::sandbox) version: FhirVersion,
+    /// The base URL under which it is asked for.
+    pub(in crate::sandbox) base: &'a str,
+    pub(in crate::sandbox) auth: Method,
+    pub(in crate::sandbox) started: Timestamp,
+}
+
+/// The version's own number.
+pub(in crate::sandbox) fn version_number(version: FhirVersion) -> &'static str {
+    match version {
+        FhirVersion::Dstu2 => "1.0.2",
+        FhirVersion::Stu3 => "3.0.2",
+        FhirVersion::R4 => "4.0.1",
+        FhirVersion::R4B => "4.3.0",
+        FhirVersion::R5 => "5.0.0",
+    }
+}
+
+/// Makes the CapabilityStatement, its elements in the order of the definition.
+pub(in crate::sandbox) fn statement(facts: &Facts) -> Value {
+    let version = facts.version;
+    let mut statement = json!({
+        "resourceType": "CapabilityStatement",
+        "id": "sandbox",
+        "url": format!("{}/metadata", facts.base),
+        "version": env!("CARGO_PKG_VERSION"),
+        "name": "FhirctlSandbox",
+        "title": "fhirctl sandbox",
+        "status": "active",
+        "experimental": true,
+        "date": instant(facts.started),
+        "publisher": "fhirctl sandbox",
+        "description": "A small FHIR server with synthetic records, for trials and drills. \
+                        Requests take JSON; answers come as JSON or XML.",
+        "kind": "instance",
+        "software": {"name": "fhirctl sandbox", "version": env!("CARGO_PKG_VERSION")},
+        "implementation": {
+            "description": "A sandbox on this machine; what is written here is lost when it stops",
+            "url": facts.base,
+        },
+        "fhirVersion": version_number(version),
+    });
+    if version == FhirVersion::Stu3 {
+        statement["acceptUnknown"] = json!("both");
+    }
+    statement["format"] = json!(["application/fhir+json", "application/fhir+xml", "json", "xml"]);
+    let mut rest = json!({"mode": "server", "security": security(facts.auth)});
+    rest["resource"] = TYPES.iter().map(|kind| resource(kind, version)).collect();
+    if version != FhirVersion::Stu3 {
+        rest["operation"] = json!([{
+            "name": "versions",
+            "definition": "http://hl7.org/fhir/OperationDefinition/CapabilityStatement-versions",
+        }]);
+    }
+    statement["rest"] = json!([rest]);
+    statement
+}
+
+fn security(auth: Method) -> Value {
+    let text = match auth {
+        Method::None => "Open: no sign-in is asked for".to_owned(),
+        Method::Basic => "HTTP Basic (RFC 7617)".to_owned(),
+        Method::Bearer => "A fixed bearer token (RFC 6750), given out of band".to_owned(),
+        Method::ApiKey | Method::Headers => {
+            format!("A key in the header {}", auth.header().unwrap_or_default())
+        }
+    };
+    json!({"cors": false, "description": text})
+}
+
+fn resource(kind: &Type, version: FhirVersion) -> Value {
+    let interactions =
+        ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
+    let mut row = json!({"type": kind.name});
+    if version == FhirVersion::Stu3 {
+        row["profile"] = json!({
+            "reference": format!("http://hl7.org/fhir/StructureDefinition/{}", kind.name),
+        });
+    } else {
+        row["profile"] = json!(format!("http://hl7.org/fhir/StructureDefinition/{}", kind.name));
+    }
+    if version == FhirVersion::R4 && !kind.us_core.is_empty() {
+        row["supportedProfile"] = kind
+            .us_core
+            .iter()
+            .map(|name| json!(format!("http://hl7.org/fhir/us/core/StructureDefinition/{name}")))
+            .collect();
+    }
+    row["interaction"] = interactions.iter().map(|code| json!({"code": code})).collect();
+    row["versioning"] = json!("versioned-update");
+    row["readHistory"] = json!(true);
+    row["updateCreate"] = json!(true);
+    row["conditionalCreate"] = json!(false);
+    row["conditionalRead"] = json!("not-match");
+    row["conditionalUpdate"] = json!(false);
+    row["conditionalDelete"] = json!("not-supported");
+    row["searchParam"] = COMMON
+        .iter()
+        .chain(kind.parameters)
+        .map(|parameter| {
+            json!({
+                "name": parameter.name,
+                "definition":
+                    format!("http://hl7.org/fhir/SearchParameter/{}", parameter.definition),
+                "type": parameter.kind.as_str(),
+            })
+        })
+        .collect();
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn of(version: FhirVersion) -> Value {
+        statement(&Facts {
+            version,
+            base: "http://127.0.0.1:1/fhir",
+            auth: Method::Basic,
+            started: "2026-01-02T03:04:05Z".parse().unwrap(),
+        })
+    }
+
+    #[test]
+    fn a_statement_has_what_every_version_demands() {
+        for version in [FhirVersion::Stu3, FhirVersion::R4, FhirVersion::R4B, FhirVersion::R5] {
+            let statement = of(version);
+            assert_eq!(FhirVersion::of(statement["fhirVersion"].as_str().unwrap()), Some(version));
+            assert_eq!(statement["kind"], "instance");
+            assert_eq!(statement["date"], "2026-01-02T03:04:05.000Z");
+            assert_eq!(statement["implementation"]["url"], "http://127.0.0.1:1/fhir");
+            assert!(statement["implementation"]["description"].is_string());
+            assert!(statement["software"]["version"].is_string());
+            assert_eq!(statement["rest"][0]["mode"], "server");
+            assert_eq!(statement.get("acceptUnknown").is_some(), version == FhirVersion::Stu3);
+        }
+    }
+
+    #[test]
+    fn types_and_search_parameters_are_named_once() {
+        let statement = of(FhirVersion::R4);
+        let resources = statement["rest"][0]["resource"].as_array().unwrap();
+        let types: BTreeSet<_> = resources.iter().map(|row| row["type"].as_str()).collect();
+        assert_eq!(types.len(), resources.len());
+        for row in resources {
+            let parameters = row["searchParam"].as_array().unwrap();
+            let names: BTreeSet<_> = parameters.iter().map(|row| row["name"].as_str()).collect();
+            assert_eq!(names.len(), parameters.len());
+        }
+    }
+}

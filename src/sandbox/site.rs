@@ -1,0 +1,280 @@
+//! One server at work: faults, sign-in, the request log, and what remains for FHIR.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::answer::{Content, Format, Reply, accepts_gzip, text};
+use super::certificate::Leaf;
+use super::fault::Effect;
+use super::fhir::outcome::Refusal;
+use super::fhir::people;
+use super::fhir::store::Store;
+use super::inject::{Instead, Struck, change, instead};
+use super::routes::{self, Route, Statement};
+use super::scenario::ServerPlan;
+use super::sign_in::{API_KEY_PARAMETER, Credential, Method, SignIn};
+use super::strike::Striker;
+use crate::model::Clock;
+use crate::model::server::FhirVersion;
+use crate::serve::{Answer, Handler, HeaderName, HeaderValue, Request, StatusCode, Tls, header};
+
+/// The path of the FHIR base.
+pub(super) const BASE_PATH: &str = "/fhir";
+/// Most requests that are remembered; older ones are forgotten.
+const LOG: usize = 10_000;
+
+/// A request that came in, without anything secret.
+#[derive(Clone, Debug)]
+pub struct RequestSeen {
+    pub method: String,
+    /// With its query; the value of an API key is taken out.
+    pub path: String,
+    /// Names in lower case, in the order in which they came.
+    pub headers: Vec<String>,
+    pub credential: Credential,
+    /// `None`: the connection was broken instead.
+    pub status: Option<u16>,
+}
+
+/// Is told of every request as it is answered, with the server's name.
+pub type Watcher = Arc<dyn Fn(&str, &RequestSeen) + Send + Sync>;
+
+/// One server.
+pub(super) struct Site {
+    pub(super) name: String,
+    pub(super) version: FhirVersion,
+    pub(super) method: Method,
+    pub(super) started: Timestamp,
+    pub(super) store: Mutex<Store>,
+    /// CapabilityStatements by the base URL under which they were asked for.
+    pub(super) statements: Mutex<Vec<Statement>>,
+    clock: Clock,
+    /// `http://127.0.0.1:8080/fhir`.
+    base: String,
+    sign_in: Option<SignIn>,
+    protect_metadata: bool,
+    faults: Vec<Striker>,
+    certificate_faults: Vec<Striker>,
+    certificates: HashMap<Leaf, Arc<Tls>>,
+    since: Instant,
+    log: Mutex<VecDeque<RequestSeen>>,
+    watcher: Option<Watcher>,
+}
+
+impl Site {
+    pub(super) fn new(
+        plan: &ServerPlan,
+        base: String,
+        sign_in: Option<SignIn>,
+        certificates: HashMap<Leaf, Arc<Tls>>,
+        clock: Clock,
+        watcher: Option<Watcher>,
+    ) -> Site {
+        let started = clock.now();
+        let records = people::records(plan.fhir_version, plan.patients, plan.seed);
+        let strikers = |certificate: bool| {
+            plan.faults
+                .iter()
+                .filter(|fault| fault.effect.is_certificate() == certificate)
+                .map(|fault| Striker::new(fault.clone()))
+                .collect()
+        };
+        Site {
+            name: plan.name.clone(),
+            version: plan.fhir_version,
+            method: plan.auth,
+            started,
+            store: Mutex::new(Store::new(records, started)),
+            statements: Mutex::default(),
+            clock,
+            base,
+            sign_in,
+            protect_metadata: plan.protect_metadata,
+            faults: strikers(false),
+            certificate_faults: strikers(true),
+            certificates,
+            since: Instant::now(),
+            log: Mutex::default(),
+            watcher,
+        }
+    }
+
+    /// What came in so far, oldest first.
+    pub(super) fn requests(&self) -> Vec<RequestSeen> {
+        locked(&self.log).iter().cloned().collect()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The base URL under which a request came, so that links lead back the same way.
+    pub(super) fn base_for(&self, request: &Request) -> String {
+        let plausible =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let scheme = if self.certificates.is_empty() { "http" } else { "https" };
+        match &request.authority {
+            Some(host) if host.len() <= 255 && !host.is_empty() && host.chars().all(plausible) => {
+                format!("{scheme}://{host}{BASE_PATH}")
+            }
+            _ => self.base.clone(),
+        }
+    }
+
+    fn answer(&self, request: &Request, struck: &Struck, credential: Credential) -> Answer {
+        let query = pairs(request.query.as_deref().unwrap_or_default().as_bytes());
+        let negotiated = Format::negotiate(&request.headers, &query);
+        let format = negotiated.as_ref().copied().unwrap_or(Format::Json);
+        let reply = match struck.instead.and_then(|it| instead(it, self.method, self.now())) {
+            Some(Instead::Raw(answer)) => return self.labelled(request, answer),
+            Some(Instead::Reply(reply)) => reply,
+            None => {
+                let route = Route::of(&request.path);
+                if self.is_protected(&route) && credential != Credential::Right {
+                    self.unauthorized(credential)
+                } else {
+                    match negotiated {
+                        // Health is no FHIR and has one format alone.
+                        Err(refusal) if route != Route::Health => refusal.into(),
+                        _ => routes::answer(self, request, &route, &query, format, struck)
+                            .unwrap_or_else(Reply::from),
+                    }
+                }
+            }
+        };
+        let without_body = request.method == crate::serve::Method::HEAD;
+        let mut response = reply.finish(format, accepts_gzip(&request.headers), without_body);
+        for effect in &struck.changes {
+            change(&mut response, effect);
+        }
+        self.labelled(request, Answer::Reply(response))
+    }
+
+    fn is_protected(&self, route: &Route) -> bool {
+        self.sign_in.is_some()
+            && match route {
+                Route::Health | Route::SmartConfiguration => false,
+                Route::Metadata => self.protect_metadata,
+                _ => true,
+            }
+    }
+
+    fn unauthorized(&self, credential: Credential) -> Reply {
+        let refused = credential == Credential::Wrong;
+        let refusal = match refused {
+            true => ("security", "the credential is not the right one"),
+            false => ("login", "this server asks for a credential"),
+        };
+        Reply::from(Refusal::new(StatusCode::UNAUTHORIZED, refusal.0, refusal.1))
+            .with(header::WWW_AUTHENTICATE, &self.method.challenge(refused))
+    }
+
+    /// Puts the server's own headers on an answer.
+    fn labelled(&self, request: &Request, answer: Answer) -> Answer {
+        let Answer::Reply(mut response) = answer else { return answer };
+        let headers = response.headers_mut();
+        let name = HeaderName::from_static("x-request-id");
+        let id = match text(&request.headers, &name) {
+            Some(id) if !id.is_empty() && id.len() <= 128 => HeaderValue::from_str(id),
+            _ => HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()),
+        };
+        if let Ok(id) = id {
+            headers.insert(name, id);
+        }
+        headers.insert(
+            header::SERVER,
+            HeaderValue::from_static(concat!("fhirctl-sandbox/", env!("CARGO_PKG_VERSION"))),
+        );
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert_with(|| HeaderValue::from_static("no-store"));
+        Answer::Reply(response)
+    }
+
+    fn remember(&self, seen: RequestSeen) {
+        if let Some(watcher) = &self.watcher {
+            watcher(&self.name, &seen);
+        }
+        let mut log = locked(&self.log);
+        if log.len() == LOG {
+            log.pop_front();
+        }
+        log.push_back(seen);
+    }
+}
+
+impl Handler for Site {
+    async fn handle(&self, request: Request) -> Answer {
+        let query = pairs(request.query.as_deref().unwrap_or_default().as_bytes());
+        let credential = match &self.sign_in {
+            Some(sign_in) => sign_in.judge(&request.headers, &query),
+            None => Credential::Missing,
+        };
+        let below_base = request.path.strip_prefix(BASE_PATH).unwrap_or(&request.path);
+        let paths = [request.path.as_str(), below_base];
+        let age = self.since.elapsed();
+        let struck =
+            Struck::of(self.faults.iter().filter_map(|striker| striker.strike(&paths, age)));
+        let answer = self.answer(&request, &struck, credential);
+        self.remember(RequestSeen {
+            method: request.method.to_string(),
+            path: shown_path(&request.path, &query),
+            headers: request.headers.keys().map(ToString::to_string).collect(),
+            credential,
+            status: match &answer {
+                Answer::Reply(response) => Some(response.status().as_u16()),
+                Answer::Close | Answer::Reset => None,
+            },
+        });
+        if !struck.latency.is_zero() {
+            tokio::time::sleep(struck.latency).await;
+        }
+        answer
+    }
+
+    fn tls(&self) -> Option<Arc<Tls>> {
+        let age = self.since.elapsed();
+        let struck =
+            self.certificate_faults.iter().filter_map(|striker| striker.strike(&[], age)).next();
+        let leaf = match struck {
+            Some(Effect::CertificateExpired) => Leaf::Expired,
+            Some(Effect::CertificateWrongHost) => Leaf::WrongHost,
+            Some(Effect::CertificateSelfSigned) => Leaf::SelfSigned,
+            _ => Leaf::Right,
+        };
+        self.certificates.get(&leaf).cloned()
+    }
+}
+
+/// The decoded pairs of a query or a form.
+pub(super) fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(encoded).into_owned().collect()
+}
+
+/// A lock whose holder never leaves its contents half-done.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shown_path(path: &str, query: &[(String, String)]) -> String {
+    if query.is_empty() {
+        return path.to_owned();
+    }
+    let mut shown =
+        url::form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+    for (name, value) in query {
+        let value = if name == API_KEY_PARAMETER { "(redacted)" } else { value };
+        shown.append_pair(name, value);
+    }
+    shown.finish()
+}
+
+/// The health answer of Spring Boot's actuator, which many servers share.
+pub(super) fn health(down: bool) -> Reply {
+    let body: &[u8] = if down { b"{\"status\":\"DOWN\"}" } else { b"{\"status\":\"UP\"}" };
+    Reply::new(StatusCode::OK, Content::Text("application/json", Bytes::from_static(body)))
+}
