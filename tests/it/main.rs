@@ -9,6 +9,7 @@ mod doctor;
 mod edit;
 mod edit_commands;
 mod generated;
+mod http;
 mod inventory;
 mod render;
 mod sample;
