@@ -7,6 +7,8 @@ mod api_key;
 mod basic;
 mod bearer;
 mod headers;
+pub mod key;
+pub mod scope;
 
 use ::http::header::{HeaderName, HeaderValue};
 
@@ -77,7 +79,14 @@ pub async fn proof(
             basic::add(&mut proof, username, &secret(password, credentials).await?)?;
         }
         Auth::Bearer { token } => bearer::add(&mut proof, &secret(token, credentials).await?)?,
-        Auth::Other { method, .. } => {
+        // The client certificate alone proves it, in the handshake.
+        Auth::Mtls => {}
+        Auth::OAuth2(_)
+        | Auth::SmartBackend(_)
+        | Auth::Azure(_)
+        | Auth::Google(_)
+        | Auth::AwsSigv4(_) => {
+            let method = server.auth.method();
             return Err(Failure::new(
                 Stage::Setup,
                 Code::new("auth.credential_missing"),

@@ -132,6 +132,7 @@ impl<'a> Session<'a> {
             max_body,
             deadline: self.deadline,
             if_none_match: None,
+            body: None,
         };
         match self.client.send(&request).await {
             Ok(exchange) => {
