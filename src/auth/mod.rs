@@ -16,6 +16,7 @@ mod hold_back;
 mod keeper;
 pub mod key;
 mod lock;
+pub mod login;
 mod oauth2;
 mod obtain;
 pub mod scope;
