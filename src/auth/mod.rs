@@ -4,18 +4,21 @@
 //! One file per method.
 
 mod api_key;
+pub mod aws_sigv4;
 mod basic;
 mod bearer;
 mod headers;
 pub mod key;
 pub mod scope;
 
+use std::sync::Arc;
+
 use ::http::header::{HeaderName, HeaderValue};
 
 use crate::credentials::{CredentialError, Credentials};
-use crate::http::{Credential, Failure, Identity, Stage};
+use crate::http::{Credential, Failure, Identity, Stage, Transport};
 use crate::model::server::{Auth, HeaderValue as Extra, Server};
-use crate::model::{Code, Secret, SecretRef};
+use crate::model::{Clock, Code, Secret, SecretRef};
 
 /// Everything that proves who we are to one server.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +71,8 @@ pub async fn proof(
     server: &Server,
     always: &Credential,
     credentials: &Credentials,
+    transport: &Arc<Transport>,
+    clock: Clock,
 ) -> Result<Option<Credential>, Failure> {
     let mut proof = always.clone();
     match &server.auth {
@@ -81,18 +86,17 @@ pub async fn proof(
         Auth::Bearer { token } => bearer::add(&mut proof, &secret(token, credentials).await?)?,
         // The client certificate alone proves it, in the handshake.
         Auth::Mtls => {}
-        Auth::OAuth2(_)
-        | Auth::SmartBackend(_)
-        | Auth::Azure(_)
-        | Auth::Google(_)
-        | Auth::AwsSigv4(_) => {
+        Auth::OAuth2(_) | Auth::SmartBackend(_) | Auth::Azure(_) | Auth::Google(_) => {
             let method = server.auth.method();
             return Err(Failure::new(
                 Stage::Setup,
                 Code::new("auth.credential_missing"),
                 format!("this version of fhirctl cannot sign in with {method}"),
             )
-            .hint("Use none, api-key, basic, bearer or headers."));
+            .hint("Use none, api-key, basic, bearer, headers or aws-sigv4."));
+        }
+        Auth::AwsSigv4(settings) => {
+            aws_sigv4::add(&mut proof, settings, server, credentials, transport, clock).await?;
         }
         Auth::Headers(references) => {
             for (name, reference) in references {

@@ -43,7 +43,8 @@ impl<'a> Session<'a> {
         let identity = auth::identity(server, credentials).await?;
         let client = Client::new(server, &identity, surroundings.transport.clone())?;
         let always = auth::extra_headers(server, credentials).await?;
-        let proof = auth::proof(server, &always, credentials).await;
+        let (transport, clock) = (&surroundings.transport, surroundings.clock);
+        let proof = auth::proof(server, &always, credentials, transport, clock).await;
         Ok(Session {
             server,
             surroundings,
@@ -95,7 +96,7 @@ impl<'a> Session<'a> {
             Err(failure) => return Err(failure.clone()),
         };
         let exchange = self.get(url, proof.as_ref(), max_body).await?;
-        if exchange.status() == 401 {
+        if exchange.status() == 401 || refused_signature(&exchange).is_some() {
             self.refused = judge_status(&exchange, true);
         }
         Ok(exchange)
@@ -191,6 +192,9 @@ fn accept(format: Format) -> &'static str {
 /// What a status other than success means.
 pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem> {
     let status = exchange.status();
+    if let Some(problem) = refused_signature(exchange) {
+        return Some(problem);
+    }
     let problem = match status {
         200..=299 | 304 => return None,
         400 | 495 | 496 => match client_certificate(exchange) {
@@ -228,6 +232,17 @@ pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem>
         _ => http_status(status),
     };
     Some(problem.server_text(server_words(exchange)))
+}
+
+/// What AWS says about a signature that it does not take.
+pub(super) fn refused_signature(exchange: &Exchange) -> Option<Problem> {
+    let refusal = exchange
+        .signed
+        .then(|| auth::aws_sigv4::explain(exchange.status(), &exchange.body))
+        .flatten()?;
+    let mut problem = Problem::new(refusal.code, refusal.message).server_text(refusal.server_text);
+    problem.hint = refusal.hint;
+    Some(problem)
 }
 
 fn http_status(status: u16) -> Problem {

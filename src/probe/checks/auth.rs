@@ -1,7 +1,7 @@
 //! `auth`: whether the server takes the credential.
 
 use crate::model::{Code, limits};
-use crate::probe::session::{Session, judge_status};
+use crate::probe::session::{Session, judge_status, refused_signature};
 use crate::probe::verdict::{Draft, Problem};
 
 /// A search that names no patient there is and asks for a number only.
@@ -26,6 +26,9 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>) -> Draft {
     };
     let method = session.server.auth.method();
     let draft = Draft::of(&exchange);
+    if let Some(problem) = refused_signature(&exchange) {
+        return draft.with(problem);
+    }
     match exchange.status() {
         401 | 403 | 407 | 429 => {
             let problem = judge_status(&exchange, true);
