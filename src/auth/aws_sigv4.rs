@@ -106,5 +106,3 @@ fn is_covered(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
