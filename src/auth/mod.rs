@@ -5,6 +5,7 @@
 //! method.
 
 mod api_key;
+pub mod aws_sigv4;
 mod azure;
 mod basic;
 mod bearer;
@@ -154,8 +155,11 @@ pub async fn proof(
             proof.headers.push(token.header()?);
             return Ok(Some(Proof { credential: proof, token: Some(token), ticket: None }));
         }
-        Auth::AwsSigv4(_) => {
-            return Err(unusable("this version of fhirctl cannot sign in with aws-sigv4"));
+        Auth::AwsSigv4(settings) => {
+            let transport = keeper.transport();
+            let clock = transport.clock();
+            aws_sigv4::add(&mut proof, settings, server, credentials, transport, clock).await?;
+            return Ok(Some(Proof { credential: proof, token: None, ticket: None }));
         }
     }
     // An account is one at one origin, whatever entry of the inventory offers it.
@@ -168,6 +172,11 @@ pub async fn proof(
     };
     let ticket = keeper.admit(server, &id, by_hand, deadline).await?;
     Ok(Some(Proof { credential: proof, token: None, ticket: Some(ticket) }))
+}
+
+/// A variable by which a machine says where its own credentials are.
+fn variable(credentials: &Credentials, name: &str) -> Option<String> {
+    credentials.variable(name).map(|value| value.expose().to_owned())
 }
 
 async fn secret(reference: &SecretRef, credentials: &Credentials) -> Result<Secret, Failure> {
