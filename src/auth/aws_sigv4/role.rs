@@ -122,7 +122,7 @@ async fn ask(
         body: Some(body),
     };
     let client =
-        Client::beside(&means.server, &url, &Identity::default(), means.transport.clone(), false)?;
+        Client::beside(&means.server, &url, &Identity::default(), means.transport.clone())?;
     let mut exchange = client.send(&request).await.map_err(|failure| Failure {
         message: format!("{place}: {SERVICE}: {}", failure.message),
         ..failure
