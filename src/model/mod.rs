@@ -12,6 +12,7 @@ pub mod reference;
 pub mod secret;
 pub mod server;
 pub mod status;
+pub mod terms;
 pub mod text;
 pub mod verdict;
 
@@ -25,3 +26,4 @@ pub use reference::SecretRef;
 pub use secret::Secret;
 pub use server::{Maintenance, Server};
 pub use status::Status;
+pub use terms::{Monitoring, MonitoringPolicy, Terms, Unapproved};

@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Code, SecretRef, State};
+use super::{Code, Monitoring, SecretRef, State, Terms};
 
 /// One server of the inventory, ready to be used.
 #[derive(Clone, Debug)]
@@ -50,6 +50,10 @@ pub struct Server {
     pub maintenance: Vec<Maintenance>,
     /// Lets a credential go over plain HTTP to this server.
     pub allow_insecure: bool,
+    /// What its vendor says of being watched.
+    pub monitoring: Monitoring,
+    /// The approval that a vendor's terms ask for.
+    pub terms: Option<Terms>,
 }
 
 impl Server {
