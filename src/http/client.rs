@@ -218,7 +218,8 @@ impl Client {
     /// endpoint.
     ///
     /// On the server's own host its settings hold. Elsewhere its pins, client certificate and
-    /// allowed addresses do not, and its CA counts beside the system's.
+    /// allowed addresses do not, and its CA counts beside the system's. Addresses of the network
+    /// link and of cloud metadata services are refused unless this is the machine's `own_service`.
     ///
     /// # Errors
     /// As [`Client::new`]; `auth.token_endpoint` when the address is none that could be asked.
@@ -227,6 +228,7 @@ impl Client {
         address: &Url,
         identity: &Identity,
         transport: Arc<Transport>,
+        own_service: bool,
     ) -> Result<Client, Failure> {
         let mut origin = address.clone();
         origin.set_query(None);
@@ -247,6 +249,8 @@ impl Client {
             other.network.allowed_addresses.clear();
             identity = Identity::default();
         }
+        // The machine's own service speaks plain HTTP, on the link or through its agent.
+        other.allow_insecure |= own_service;
         Client::new(&other, &identity, transport)
     }
 

@@ -94,6 +94,8 @@ record! {
         expires: String,
         /// How old the secret or key may grow before it is to be rotated.
         max_age: Length,
+        /// How long a token lives where the provider does not say it as it should.
+        token_lifetime: Length,
         /// Whether the server's own discovery document is held against token_url.
         discover: bool,
         /// Who shares a token: shared between processes, or kept in this process.

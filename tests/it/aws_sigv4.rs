@@ -24,22 +24,28 @@ struct Seen {
 /// Plays the metadata services, the token service and a FHIR server on one port of loopback.
 struct Cloud {
     address: SocketAddr,
+    /// The same again at another address, for the machine's own services.
+    machine: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Cloud {
     fn start() -> Cloud {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let kept = Arc::clone(&kept);
-                std::thread::spawn(move || serve(&stream.unwrap(), &kept));
-            }
-        });
-        Cloud { address, seen }
+        let listen = |host: &str| {
+            let listener = TcpListener::bind((host, 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            let kept = Arc::clone(&seen);
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let kept = Arc::clone(&kept);
+                    std::thread::spawn(move || serve(&stream.unwrap(), &kept));
+                }
+            });
+            address
+        };
+        let (address, machine) = (listen("127.0.0.1"), listen("127.0.0.2"));
+        Cloud { address, machine, seen }
     }
 
     fn seen(&self, path: &str) -> Vec<Seen> {
@@ -233,10 +239,10 @@ fn keys_are_found_wherever_the_aws_tools_find_them() {
             "",
             false,
             vec![
-                pair("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://CLOUD"),
+                pair("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://MACHINE"),
                 // A proxy is not for the machine's own services.
                 pair("HTTP_PROXY", "http://127.0.0.1:9"),
-                pair("NO_PROXY", "CLOUD"),
+                pair("NO_PROXY", "127.0.0.1"),
             ],
             "ASIAINSTANCE",
             Some("token-of-ASIAINSTANCE"),
@@ -253,6 +259,7 @@ fn keys_are_found_wherever_the_aws_tools_find_them() {
             .iter()
             .map(|(name, value)| {
                 let value = value.replace("CLOUD", &cloud.address.to_string());
+                let value = value.replace("MACHINE", &cloud.machine.to_string());
                 (*name, value.replace("HOME", folder))
             })
             .collect();
