@@ -341,6 +341,21 @@ fn a_refused_signature_says_why() {
 }
 
 #[test]
+fn a_refused_key_is_held_back_and_a_wrong_clock_is_not_held_against_it() {
+    for (path, runs) in [("wrong", 2), ("skewed", 4)] {
+        let cloud = Cloud::start();
+        let desk = Desk::new(&cloud.inventory(path, ", access_key: AKIA, secret_key: env:K"));
+        for run_number in 1..=4 {
+            let (_, all) = run(&desk, &[("K", SECRET.to_owned())]);
+            assert_eq!(all.contains("auth.held_back"), run_number > runs, "{path}: {all}");
+        }
+        let signed = cloud.seen(path).into_iter();
+        let signed = signed.filter(|seen| seen.headers.contains_key("authorization")).count();
+        assert_eq!(signed, runs, "{path}: one signed request a run");
+    }
+}
+
+#[test]
 fn keys_that_cannot_be_had_are_named_with_where_they_should_be() {
     let no_machine = || ("AWS_EC2_METADATA_DISABLED", "true".to_owned());
     let of = |name, value: &str| (name, value.to_owned());
