@@ -17,6 +17,7 @@ mod hold_back;
 mod keeper;
 pub mod key;
 mod lock;
+pub mod login;
 mod oauth2;
 mod obtain;
 pub mod scope;
@@ -171,6 +172,11 @@ pub async fn proof(
     };
     let ticket = keeper.admit(server, &id, by_hand, deadline).await?;
     Ok(Some(Proof { credential: proof, token: None, ticket: Some(ticket) }))
+}
+
+/// A variable by which a machine says where its own credentials are.
+fn variable(credentials: &Credentials, name: &str) -> Option<String> {
+    credentials.variable(name).map(|value| value.expose().to_owned())
 }
 
 async fn secret(reference: &SecretRef, credentials: &Credentials) -> Result<Secret, Failure> {

@@ -127,10 +127,17 @@ impl Credentials {
         keyring::delete(name, field, self.inner.policy.interactive).await
     }
 
-    /// A variable that says where a machine's own credentials are; `None` when it is unset or empty.
+    /// The age identity of this user's environment, as the key that it is; `None` without one.
+    pub async fn age_identity(&self) -> Option<Secret> {
+        let path = self.inner.variables.identity_file()?;
+        self.resolve(&SecretRef::File { path }).await.ok()
+    }
+
+    /// The value of an environment variable that another program's conventions give a meaning to,
+    /// such as `AWS_PROFILE`; `None` when it is unset, empty or not text.
     #[must_use]
-    pub fn variable(&self, name: &str) -> Option<String> {
-        self.inner.variables.get(name)?.into_string().ok().filter(|value| !value.is_empty())
+    pub fn variable(&self, name: &str) -> Option<Secret> {
+        env::read(&self.inner.variables, name).ok()
     }
 
     /// A file of another program's making, such as `~/.aws/credentials`: at most 1 MiB of text.
@@ -153,12 +160,6 @@ impl Credentials {
             )
         })?;
         Ok(Secret::new(text.to_owned()))
-    }
-
-    /// The age identity of this user's environment, as the key that it is; `None` without one.
-    pub async fn age_identity(&self) -> Option<Secret> {
-        let path = self.inner.variables.identity_file()?;
-        self.resolve(&SecretRef::File { path }).await.ok()
     }
 
     async fn fetch(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {

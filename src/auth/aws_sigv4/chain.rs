@@ -29,7 +29,7 @@ pub struct Means {
 
 impl Means {
     pub fn variable(&self, name: &str) -> Option<Secret> {
-        self.plain(name).map(Secret::new)
+        self.credentials.variable(name)
     }
 
     pub async fn file(&self, path: &str) -> Result<Secret, Failure> {
@@ -43,7 +43,7 @@ impl Means {
 
     /// A variable that is no secret.
     pub fn plain(&self, name: &str) -> Option<String> {
-        self.credentials.variable(name)
+        self.variable(name).map(|value| value.expose().to_owned())
     }
 }
 
