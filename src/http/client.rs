@@ -218,8 +218,7 @@ impl Client {
     /// endpoint.
     ///
     /// On the server's own host its settings hold. Elsewhere its pins, client certificate and
-    /// allowed addresses do not, and its CA counts beside the system's. Addresses of the network
-    /// link and of cloud metadata services are refused unless this is the machine's `own_service`.
+    /// allowed addresses do not, and its CA counts beside the system's.
     ///
     /// # Errors
     /// As [`Client::new`]; `auth.token_endpoint` when the address is none that could be asked.
@@ -228,7 +227,6 @@ impl Client {
         address: &Url,
         identity: &Identity,
         transport: Arc<Transport>,
-        own_service: bool,
     ) -> Result<Client, Failure> {
         let mut origin = address.clone();
         origin.set_query(None);
@@ -249,8 +247,6 @@ impl Client {
             other.network.allowed_addresses.clear();
             identity = Identity::default();
         }
-        // The machine's own service speaks plain HTTP, on the link or through its agent.
-        other.allow_insecure |= own_service;
         Client::new(&other, &identity, transport)
     }
 

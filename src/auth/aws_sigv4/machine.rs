@@ -81,8 +81,7 @@ async fn over_tls(
         if_none_match: None,
         body: None,
     };
-    let transport = means.transport.clone();
-    let client = Client::beside(&means.server, url, &Identity::default(), transport, false)?;
+    let client = Client::beside(&means.server, url, &Identity::default(), means.transport.clone())?;
     let exchange = client.send(&request).await?;
     Ok(Answer { status: exchange.status(), body: exchange.body.into() })
 }

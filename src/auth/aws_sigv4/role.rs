@@ -121,8 +121,8 @@ async fn ask(
         if_none_match: None,
         body: Some(body),
     };
-    let transport = means.transport.clone();
-    let client = Client::beside(&means.server, &url, &Identity::default(), transport, false)?;
+    let client =
+        Client::beside(&means.server, &url, &Identity::default(), means.transport.clone())?;
     let mut exchange = client.send(&request).await.map_err(|failure| Failure {
         message: format!("{place}: {SERVICE}: {}", failure.message),
         ..failure
