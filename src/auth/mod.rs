@@ -1,11 +1,12 @@
 //! From how a server wants to be signed in to, to what goes into a request.
 //!
 //! Enters: a server's settings and the credentials store. Leaves: a [`SignIn`]. Called by probe.
-//! One file per method.
+//! One file per method; [`discovery`] reads what a server publishes about its sign-in.
 
 mod api_key;
 mod basic;
 mod bearer;
+pub mod discovery;
 mod headers;
 
 use ::http::header::{HeaderName, HeaderValue};
