@@ -117,6 +117,7 @@ fn options(args: &CheckArgs) -> Result<Options> {
         skip: args.skip.clone(),
         retries: args.retries,
         every_stage: false,
+        by_hand: false,
         keep_snapshots: args.save_baseline.is_some(),
         baseline: baseline.map(Arc::new),
     })

@@ -124,6 +124,18 @@ impl Credentials {
         keyring::delete(name, field, self.inner.policy.interactive).await
     }
 
+    /// A variable that says where a machine's own credentials are; `None` when it is unset or empty.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.inner.variables.get(name)?.into_string().ok().filter(|value| !value.is_empty())
+    }
+
+    /// The age identity of this user's environment, as the key that it is; `None` without one.
+    pub async fn age_identity(&self) -> Option<Secret> {
+        let path = self.inner.variables.identity_file()?;
+        self.resolve(&SecretRef::File { path }).await.ok()
+    }
+
     async fn fetch(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {
         let Inner { policy, variables, .. } = &*self.inner;
         match reference {

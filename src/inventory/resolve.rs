@@ -147,6 +147,7 @@ impl Build<'_> {
         let allow_insecure =
             raw.allow_insecure.unwrap_or_default() || auth.allow_insecure.unwrap_or_default();
         let tls = self.tls(raw.tls.unwrap_or_default())?;
+        let policy = sign_in::policy(&auth);
         let auth = sign_in::auth(self, auth, tls.client_certificate.is_some());
         let mut extra_headers = std::collections::BTreeMap::new();
         for (name, value) in raw.extra_headers.unwrap_or_default() {
@@ -180,6 +181,7 @@ impl Build<'_> {
             labels: raw.labels.unwrap_or_default(),
             active: raw.active.unwrap_or(true),
             auth,
+            sign_in: policy,
             metadata_needs_auth,
             extra_headers,
             tls,
@@ -270,6 +272,7 @@ impl Build<'_> {
         });
         Some(Tls {
             ca: raw.ca.map(|path| self.path(&path)),
+            ca_adds: false,
             min_version: match raw.min_version {
                 Some(RawTlsVersion::V1_3) => TlsVersion::V1_3,
                 _ => TlsVersion::V1_2,

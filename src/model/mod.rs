@@ -11,6 +11,7 @@ pub mod observation;
 pub mod reference;
 pub mod secret;
 pub mod server;
+pub mod sign_in;
 pub mod status;
 pub mod text;
 pub mod verdict;
