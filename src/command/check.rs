@@ -14,7 +14,7 @@ use crate::fhir::drift::BaselineFile;
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
-use crate::model::{Error, ErrorKind, Exit, Result, ServerReport};
+use crate::model::{Error, ErrorKind, Exit, Result, ServerReport, Unapproved};
 use crate::probe::{self, CheckName, Checked, Options};
 use crate::render::{CheckRun, Output};
 use crate::view;
@@ -182,18 +182,26 @@ impl Gate<'_> {
         let surroundings = self.context.surroundings(self.inventory);
         let concurrency = self.context.options.concurrency as usize;
         let progress = self.context.progress("checking", self.servers.len());
-        let checked = probe::check_all(
-            self.servers.clone(),
-            &surroundings,
-            &self.options,
-            concurrency,
-            |_| progress.step(),
-        )
+        let held = self.held();
+        let free = |index: &usize| !held.iter().any(|(held, _)| held == index);
+        let servers: Vec<Arc<Server>> = (0..self.servers.len())
+            .filter(free)
+            .filter_map(|index| self.servers.get(index).cloned())
+            .collect();
+        let asked = servers.len();
+        let checked = probe::check_all(servers, &surroundings, &self.options, concurrency, |_| {
+            progress.step();
+        })
         .await;
         progress.finish();
-        let (reports, snapshots) = split(checked);
+        let (mut reports, snapshots) = split(checked);
+        let notes = note(&held);
+        for (index, report) in held {
+            // In rising order, so that each finds its place among those before it.
+            reports.insert(index.min(reports.len()), report);
+        }
         if let Some(path) = &self.args.save_baseline {
-            self.save_baseline(path, snapshots)?;
+            self.save_baseline(path, snapshots, asked)?;
         }
         let fail_on = FailOn::from(self.args.fail_on);
         let verdict = judge(&reports, fail_on, self.args.include_maintenance);
@@ -210,15 +218,32 @@ impl Gate<'_> {
         let meta = view::check::Meta {
             inventory: self.inventory.path.display().to_string(),
             run_id: Uuid::new_v4().to_string(),
+            notes,
             ..view::check::Meta::default()
         };
         Ok((view::check::output(run, meta), verdict.exit))
+    }
+
+    /// The servers that nobody named and whose vendor forbids to watch them: by their place, with
+    /// the report that takes the checks' place.
+    fn held(&self) -> Vec<(usize, ServerReport)> {
+        let now = self.context.clock.now();
+        let named = |server: &Server| self.args.selector.selectors.contains(&server.name);
+        let servers = self.servers.iter().enumerate();
+        servers
+            .filter(|(_, server)| !named(server))
+            .filter_map(|(index, server)| {
+                let reason = server.may_be_scheduled(now).err()?;
+                Some((index, probe::unapproved(server, &self.options, &reason, now)))
+            })
+            .collect()
     }
 
     fn save_baseline(
         &self,
         path: &Path,
         snapshots: Vec<(String, crate::fhir::drift::Snapshot)>,
+        asked: usize,
     ) -> Result<()> {
         let now = self.context.clock.now();
         let mut file = match read_baseline(path) {
@@ -232,11 +257,10 @@ impl Gate<'_> {
         file.created_at = now;
         file.servers.extend(snapshots);
         replace_file(path, file.print()?.as_bytes())?;
-        if saved < self.servers.len() {
+        if saved < asked {
             self.context.notice(&format!(
-                "warning: {} of {} servers showed no CapabilityStatement and are not renewed in {}",
-                self.servers.len() - saved,
-                self.servers.len(),
+                "warning: {} of {asked} servers showed no CapabilityStatement and are not renewed in {}",
+                asked - saved,
                 path.display()
             ));
         }
@@ -274,6 +298,30 @@ fn split(
         })
         .collect();
     (reports, snapshots)
+}
+
+/// How many servers a note names.
+const NAMED: usize = 5;
+
+/// What a reader has to know of the servers that were left out.
+fn note(held: &[(usize, ServerReport)]) -> Vec<String> {
+    let [(_, first), others @ ..] = held else { return Vec::new() };
+    if others.is_empty() {
+        let hint = Unapproved::hint(&first.name);
+        return vec![format!("{} was {}; {hint}", first.name, first.message)];
+    }
+    let mut names: Vec<&str> =
+        held.iter().take(NAMED).map(|(_, report)| report.name.as_str()).collect();
+    if held.len() > NAMED {
+        names.push("…");
+    }
+    vec![format!(
+        "{} servers were not checked, because their vendors' terms forbid monitoring and no approval \
+         holds ({}); {}",
+        held.len(),
+        names.join(", "),
+        Unapproved::hint("NAME")
+    )]
 }
 
 /// A server by its exact name.

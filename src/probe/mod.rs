@@ -9,6 +9,7 @@ mod checks;
 mod engine;
 mod fhirpath;
 mod session;
+mod unapproved;
 mod verdict;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::http::Transport;
 use crate::model::Clock;
 
 pub use engine::{Checked, check_all, check_one};
+pub use unapproved::unapproved;
 
 /// What a run shares between all servers.
 #[derive(Clone)]
