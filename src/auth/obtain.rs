@@ -278,7 +278,13 @@ impl Material {
 /// The scopes that are asked for.
 fn scopes(server: &Server, configuration: Option<&SmartConfiguration>) -> Vec<String> {
     match &server.auth {
-        Auth::OAuth2(settings) => settings.scopes.clone().unwrap_or_default(),
+        Auth::OAuth2(settings) => settings.scopes.clone().unwrap_or_else(|| match settings.flow {
+            Flow::ClientCredentials => Vec::new(),
+            // Who the user is, and leave to stay signed in.
+            Flow::AuthorizationCode => {
+                ["openid", "fhirUser", "offline_access"].map(str::to_owned).to_vec()
+            }
+        }),
         Auth::SmartBackend(settings) => settings.scopes.clone().unwrap_or_else(|| {
             // SMART demands a scope; the server's own spelling where it says which.
             let only_v1 = configuration.is_some_and(|it| {
@@ -366,7 +372,7 @@ async fn endpoint(
     }
 }
 
-async fn discover(
+pub(super) async fn discover(
     keeper: &Keeper,
     server: &Server,
     deadline: Instant,
