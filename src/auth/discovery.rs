@@ -124,6 +124,7 @@ pub async fn smart_configuration(
         max_body: limits::SMALL_BODY_BYTES,
         deadline,
         if_none_match: None,
+        body: None,
     };
     let exchange = client.send(&request).await?;
     let broken = |code: &'static str, message: String| {
