@@ -25,6 +25,9 @@ const SCHEMAS: &[Entry] = &[
     ("inventory", "servers.yaml, for editors and checks", inventory::inventory_schema),
     ("init", "fhirctl init -o json", || kept(include_str!("../../data/schema/init.json"))),
     ("add", "fhirctl add -o json", || kept(include_str!("../../data/schema/add.json"))),
+    ("add-from", "fhirctl add --from -o json", || {
+        kept(include_str!("../../data/schema/add-from.json"))
+    }),
     ("set", "fhirctl set -o json", || kept(include_str!("../../data/schema/set.json"))),
     ("activate", "fhirctl activate -o json", || {
         kept(include_str!("../../data/schema/activate.json"))

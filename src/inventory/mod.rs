@@ -10,6 +10,7 @@
 //! ```
 
 mod cron;
+pub mod directory;
 pub mod edit;
 mod effective;
 mod layer;
