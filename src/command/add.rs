@@ -128,7 +128,7 @@ pub async fn run(args: &AddArgs, context: &Context) -> Result<Outcome> {
 
     let mut steps = Steps::default();
     let kept = keep(&plan.name, plan.wanted.as_ref(), &path, context).await?;
-    if let Err(error) = register(&path, &plan, args.no_test) {
+    if let Err(error) = register(context, &path, &plan, args.no_test) {
         if let Some((credentials, reference)) = kept {
             // The error that matters is the first; a secret that stays behind is told with it.
             if credentials.delete(&reference).await.is_err() {
@@ -279,7 +279,7 @@ fn register_ops(document: &Value, plan: &Plan, active: bool) -> Result<Vec<Op>> 
     Ok(vec![Op::Append(vec!["servers".into()], Value::Object(entry))])
 }
 
-fn register(path: &Path, plan: &Plan, active: bool) -> Result<()> {
+fn register(context: &Context, path: &Path, plan: &Plan, active: bool) -> Result<()> {
     if !path.exists() {
         // Somebody else may have made it in the meantime; then it is used.
         match store::create(path, TEMPLATE, false) {
@@ -287,7 +287,7 @@ fn register(path: &Path, plan: &Plan, active: bool) -> Result<()> {
             _ => {}
         }
     }
-    change::write(path, |document, _| register_ops(document, plan, active)).map(drop)
+    change::write(context, path, |document, _| register_ops(document, plan, active)).map(drop)
 }
 
 /// The second half: test and activate.
@@ -319,6 +319,7 @@ impl Sequence<'_> {
         steps.push("test", status, change::told(&report));
         if !passed && !self.args.force {
             steps.push("activate", StepStatus::Skipped, format!("{name} stays inactive"));
+            change::refused(self.context, name, "active", Some(&report));
             let next = [
                 format!(
                     "Next: fhirctl test {name} shows where it breaks; fhirctl set {name} KEY=VALUE changes its entry."
@@ -341,13 +342,13 @@ impl Sequence<'_> {
             place.push("active".into());
             Ok(place)
         };
-        let after = change::write(self.path, |document, _| {
+        let after = change::write(self.context, self.path, |document, _| {
             let place = place(document)?;
             let there = edit::lookup(document, &place).is_some();
             Ok(if there { vec![Op::Remove(place)] } else { Vec::new() })
         })?;
         if after.server(name).is_some_and(|server| !server.active) {
-            change::write(self.path, |document, _| {
+            change::write(self.context, self.path, |document, _| {
                 Ok(vec![Op::Set(place(document)?, Value::Bool(true))])
             })?;
         }

@@ -5,6 +5,7 @@
 
 pub mod activate;
 pub mod add;
+pub mod audit;
 mod change;
 pub mod check;
 pub mod complete;
