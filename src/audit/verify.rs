@@ -397,7 +397,8 @@ mod tests {
     #[test]
     fn every_kind_of_tampering_is_found_with_its_place() {
         type Tampering = fn(&mut Vec<String>);
-        let cases: &[(&str, Tampering, &[(ProblemKind, u64, Option<u64>)])] = &[
+        type Place = (ProblemKind, u64, Option<u64>);
+        let cases: &[(&str, Tampering, &[Place])] = &[
             ("edited", |it| it[2] = it[2].replace("ehr", "her"), &[(Changed, 3, Some(3))]),
             ("first edited", |it| it[0] = it[0].replace("ehr", "her"), &[(Changed, 1, Some(1))]),
             ("last edited", |it| it[5] = it[5].replace("ehr", "her"), &[(Changed, 6, Some(6))]),

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -171,8 +172,12 @@ impl Audit {
             waiting.has_writer = true;
             let inner = Arc::downgrade(&self.inner);
             let thread = std::thread::Builder::new().name("audit".into());
+            let (ready, begun) = std::sync::mpsc::channel();
             // Without a thread the records wait for the end of the command.
-            let _ = thread.spawn(move || write_soon(&inner));
+            if thread.spawn(move || write_soon(&inner, &ready)).is_ok() {
+                // From here on an interrupt finds what waits.
+                let _ = begun.recv_timeout(Duration::from_secs(1));
+            }
         }
         drop(waiting);
         if is_full {
@@ -251,11 +256,12 @@ fn warn(error: &Error, count: usize, changes: usize) {
 }
 
 /// Writes what waits again and again, and once more when the process is interrupted.
-fn write_soon(inner: &Weak<Inner>) {
+fn write_soon(inner: &Weak<Inner>, ready: &Sender<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
         let mut stopped = std::pin::pin!(stop_signal());
+        let _ = ready.send(());
         loop {
             tokio::select! {
                 exit = &mut stopped => {
@@ -281,16 +287,18 @@ pub(super) fn leave_stopping() {
     IS_STOPPED_ELSEWHERE.store(true, Ordering::SeqCst);
 }
 
-async fn stop_signal() -> Exit {
+/// Listens from the moment it is called, not only once it is waited for.
+fn stop_signal() -> impl Future<Output = Exit> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Exit::INTERRUPTED,
-        _ = terminate.recv() => Exit::TERMINATED,
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => Exit::INTERRUPTED,
+            _ = terminate.recv() => Exit::TERMINATED,
+        }
     }
 }
 
