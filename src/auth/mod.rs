@@ -76,7 +76,7 @@ impl Proof {
 /// `auth.credential_missing` when it cannot be had.
 pub async fn identity(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
     let key = match &server.tls.client_certificate {
-        Some(client) => Some(secret(&client.key, credentials).await?),
+        Some(client) => Some(secret(&client.key, &credentials.serving(&server.name)).await?),
         None => None,
     };
     Ok(Identity { key })
@@ -90,6 +90,7 @@ pub async fn extra_headers(
     server: &Server,
     credentials: &Credentials,
 ) -> Result<Credential, Failure> {
+    let credentials = &credentials.serving(&server.name);
     let mut always = Credential::default();
     for (name, value) in &server.extra_headers {
         let header = match value {
@@ -120,7 +121,7 @@ pub async fn proof(
     by_hand: bool,
     deadline: Instant,
 ) -> Result<Option<Proof>, Failure> {
-    let credentials = keeper.credentials();
+    let credentials = &keeper.credentials().serving(&server.name);
     let mut proof = always.clone();
     proof.confidential = true;
     let mut parts: Vec<String> = Vec::new();

@@ -94,7 +94,7 @@ pub(super) async fn keep(
             .hint("--secret-stdin reads it from standard input; on a terminal you are asked")
             .hint("nothing was registered"));
     };
-    let credentials = context.credentials(Some(path));
+    let credentials = context.credentials(Some(path)).serving(name);
     credentials.store(&wanted.reference, &secret).await.map_err(|error| {
         change::credential_error(&error)
             .hint("--secret REF says where it is kept then; nothing was registered")

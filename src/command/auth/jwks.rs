@@ -82,7 +82,9 @@ pub async fn run(args: &JwksArgs, context: &Context) -> Result<Outcome> {
         }
         let (key, pem) = SigningKey::generate(kind.into())
             .map_err(|error| Error::internal(error.to_string()))?;
-        keep(credentials, &settings.key, &pem).await?;
+        let kept = keep(credentials, &settings.key, &pem).await;
+        context.audit().outcome(Some(&server.name), &settings.key.to_string(), &kept);
+        kept?;
         key
     } else {
         read(credentials, settings).await?

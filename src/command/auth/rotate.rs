@@ -166,10 +166,13 @@ impl Rotation<'_> {
         };
         if !passed {
             steps.push("switch", StepStatus::Skipped, format!("{} stays in use", note.old));
+            change::refused(self.context, &self.args.name, &format!("auth.{field}"), Some(&report));
             let next = self.not_proven(notes, &note, &mut ended, &report).await?;
             return Ok(self.outcome(&steps, &ended, &next));
         }
-        change::write(&self.subject.path, |document, _| self.ops(document, &field, &note))?;
+        change::write(self.context, &self.subject.path, |document, _| {
+            self.ops(document, &field, &note)
+        })?;
         steps.push("switch", StepStatus::Done, format!("auth.{field} is {} now", note.new));
         self.retire(&mut steps, notes, &note).await;
         let mut next = Vec::new();
@@ -266,7 +269,9 @@ impl Rotation<'_> {
             ours: true,
         };
         notes.write(&note)?;
-        jwks::keep(credentials, &new, &secret).await?;
+        let kept = jwks::keep(credentials, &new, &secret).await;
+        self.context.audit().outcome(Some(&self.args.name), &note.new, &kept);
+        kept?;
         Ok(note)
     }
 
@@ -419,6 +424,7 @@ impl Rotation<'_> {
         let message = if self.args.keep_old {
             format!("{} is kept, as asked", note.old)
         } else if self.delete(&note.old).await {
+            self.context.audit().outcome(Some(&self.args.name), &note.old, &Ok(()));
             format!("{} is deleted here; revoke it at the provider", note.old)
         } else {
             format!("{} is not ours to delete; do that, and revoke it at the provider", note.old)
@@ -477,7 +483,7 @@ impl Rotation<'_> {
         };
         let in_use = old.unwrap_or_else(|| "no client certificate".to_owned());
         if passed {
-            change::write(&self.subject.path, |document, _| plan(document))?;
+            change::write(self.context, &self.subject.path, |document, _| plan(document))?;
             steps.push("switch", StepStatus::Done, format!("{} is in use", shown.display()));
             steps.push("retire", StepStatus::Skipped, format!("{in_use} is left where it is"));
         } else {
