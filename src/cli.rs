@@ -31,6 +31,8 @@ pub enum Command {
     Remove(command::remove::RemoveArgs),
     Maintenance(command::maintenance::MaintenanceArgs),
     Vendors(command::vendors::VendorsArgs),
+    Lint(command::lint::LintArgs),
+    Expiring(command::expiring::ExpiringArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     Explain(command::explain::ExplainArgs),

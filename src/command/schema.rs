@@ -38,6 +38,10 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
     ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
+    ("lint", "fhirctl lint -o json", || kept(include_str!("../../data/schema/lint.json"))),
+    ("expiring", "fhirctl expiring -o json", || {
+        kept(include_str!("../../data/schema/expiring.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

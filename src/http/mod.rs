@@ -7,6 +7,7 @@
 mod body;
 mod classify;
 mod client;
+mod presented;
 mod proxy;
 mod resolve;
 mod retry;
@@ -15,6 +16,7 @@ mod tls;
 mod transport;
 
 pub use client::{Body, Client, Credential, Exchange, Request, Signer, Unsigned};
+pub use presented::{CertificateFacts, certificates_in, presented};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;
 pub use transport::{Identity, Transport};

@@ -6,8 +6,10 @@
 pub mod check;
 pub mod doctor;
 pub mod error;
+pub mod expiring;
 pub mod explain;
 pub mod human;
+pub mod lint;
 mod server;
 pub mod test;
 pub mod version;
