@@ -271,7 +271,7 @@ servers:
     labels: {env: prod}
     checks: {search: ['Patient?_summary=count', 'Observation?_summary=count']}
   - {name: b, url: 'https://b.example.org', schedule: {every: 1h}}
-  - {name: c, url: 'https://c.example.org', sla: }
+  - {name: c, url: 'https://c.example.org'}
 groups:
   - {name: g, members: [a, b], policy: failover}
 jobs:
@@ -303,7 +303,7 @@ jobs:
             1.into(),
         ]);
         let location = survey.location(&second);
-        assert_eq!((location.line, location.column), (Some(12), Some(48)));
+        assert_eq!((location.line, location.column), (Some(12), Some(49)));
         assert_eq!(location.key.as_deref(), Some("servers[0].checks.search[1]"));
     }
 

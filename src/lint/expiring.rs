@@ -251,3 +251,113 @@ fn credential(auth: &Auth) -> (Kind, &'static str) {
         Auth::Headers(_) | Auth::None | Auth::Mtls => (Kind::Secret, "secret"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Overrides, parse};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn found(entry: &str, evidence: &Evidence) -> Vec<(Kind, Option<i64>, Urgency)> {
+        let text = format!(
+            "version: 1\nservers:\n  - {{name: a, url: 'https://a.example.org', {entry}}}\n"
+        );
+        let inventory =
+            parse(&text, std::path::Path::new("servers.yaml"), &Overrides::default()).unwrap();
+        let now = "2026-11-01T12:00:00Z".parse().unwrap();
+        endings(&inventory.servers[0], evidence, now, 30 * DAY)
+            .into_iter()
+            .map(|ending| (ending.kind, ending.days_left, ending.status))
+            .collect()
+    }
+
+    fn seen(not_after: &str, pin: &str) -> Seen {
+        Seen {
+            name: "CN=a".into(),
+            not_after: not_after.parse().unwrap(),
+            pin: Some(pin.to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_ends_within_the_time_is_told_by_its_urgency() {
+        use Urgency::{Critical, Ended, Ending};
+        let backend = |more: &str| {
+            format!("auth: {{method: smart-backend, client_id: x, key: 'keyring:a/k', {more}}}")
+        };
+        let since = |at: &str| Evidence {
+            credential_since: Some(at.parse().unwrap()),
+            ..Evidence::default()
+        };
+        let accept =
+            |day: &str| format!("accept: [{{code: tcp.refused, reason: x, until: {day}}}]");
+        let none = Evidence::default();
+        for (entry, evidence, expected) in [
+            (backend("expires: 2026-12-01"), &none, vec![]),
+            (backend("expires: 2026-11-30"), &none, vec![(Kind::Key, Some(29), Ending)]),
+            (backend("expires: 2026-11-01"), &none, vec![(Kind::Key, Some(0), Critical)]),
+            (backend("expires: 2026-10-31"), &none, vec![(Kind::Key, Some(-1), Ended)]),
+            (
+                backend("max_age: 90d"),
+                &since("2026-08-20T12:00:00Z"),
+                vec![(Kind::Key, Some(17), Ending)],
+            ),
+            (backend("max_age: 90d"), &since("2026-10-20T12:00:00Z"), vec![]),
+            (backend("key_id: k"), &since("2020-10-20T12:00:00Z"), vec![]),
+            (accept("2026-11-20"), &none, vec![(Kind::Approval, Some(19), Ending)]),
+            (accept("2027-11-20"), &none, vec![]),
+            (
+                "active: true".to_owned(),
+                &Evidence {
+                    terms_until: Some(jiff::civil::date(2026, 11, 5)),
+                    ..Evidence::default()
+                },
+                vec![(Kind::Approval, Some(4), Ending)],
+            ),
+            (
+                "tls: {expiry: {warning: 30d, critical: 20d}}".to_owned(),
+                &Evidence {
+                    presented: Some(vec![
+                        seen("2026-11-15T12:00:00Z", "x"),
+                        seen("2026-11-02T12:00:00Z", "y"),
+                    ]),
+                    client: vec![seen("2026-11-25T12:00:00Z", "x")],
+                    authorities: vec![seen("2026-10-01T12:00:00Z", "x")],
+                    ..Evidence::default()
+                },
+                vec![
+                    (Kind::CaCertificate, Some(-31), Ended),
+                    (Kind::ServerCertificate, Some(14), Critical),
+                    (Kind::ClientCertificate, Some(24), Ending),
+                ],
+            ),
+        ] {
+            assert_eq!(found(&entry, evidence), expected, "{entry}");
+        }
+    }
+
+    #[test]
+    fn the_last_pin_ends_with_its_certificate_and_a_lost_one_has_ended() {
+        const ONE: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        const TWO: &str = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=";
+        let both = format!("tls: {{pins: ['sha256/{ONE}', 'sha256/{TWO}']}}");
+        let one = format!("tls: {{pins: ['sha256/{ONE}']}}");
+        let far = "2028-01-01T00:00:00Z";
+        let near = "2026-11-20T12:00:00Z";
+        let lost = (Kind::Pin, None, Urgency::Ended);
+        let certificate = (Kind::ServerCertificate, Some(19), Urgency::Ending);
+        let last = (Kind::Pin, Some(19), Urgency::Ending);
+        for (entry, chain, expected) in [
+            (&both, Some(vec![seen(far, "other")]), vec![lost]),
+            (&both, Some(vec![seen(far, "other"), seen(far, TWO)]), vec![]),
+            (&one, Some(vec![seen(far, ONE)]), vec![]),
+            (&one, Some(vec![seen(near, ONE)]), vec![certificate, last]),
+            (&both, Some(vec![seen(near, ONE)]), vec![certificate]),
+            (&one, None, vec![]),
+        ] {
+            let evidence = Evidence { presented: chain.clone(), ..Evidence::default() };
+            assert_eq!(found(entry, &evidence), expected, "{entry} {chain:?}");
+        }
+    }
+}
