@@ -47,8 +47,8 @@ pub fn load(input: &Input<'_>, index: usize) -> Load {
     let times = checks_per_day.unwrap_or(1.0);
     let mut requests = f64::from(cost.requests) * times;
     let mut basis = vec![match checks_per_day {
-        Some(checks) => format!("{} checks a day, {} requests each", number(checks), cost.requests),
-        None => format!("one check, {} requests; no schedule", cost.requests),
+        Some(checks) => format!("{} checks a day, {} each", number(checks), cost.words()),
+        None => format!("one check, {}; no schedule", cost.words()),
     }];
     for job in input.survey.jobs().iter().filter(|job| job.server == server.name) {
         match job.runs_per_day {
@@ -96,6 +96,11 @@ struct Cost {
 }
 
 impl Cost {
+    fn words(&self) -> String {
+        let plural = if self.requests == 1 { "" } else { "s" };
+        format!("{} request{plural}", self.requests)
+    }
+
     fn of(server: &Server) -> Cost {
         let checks = &server.checks;
         let queries: Vec<&str> = checks

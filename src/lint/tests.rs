@@ -280,3 +280,22 @@ fn the_load_is_counted_from_schedule_checks_and_jobs() {
         assert!(!load.basis.is_empty());
     }
 }
+
+#[test]
+fn what_is_called_fixable_has_a_fix_and_nothing_else_has() {
+    for (entry, expected) in [
+        ("url: 'https://a.example.org/fhir/', allow_insecure: true", 2),
+        ("accept: [{code: tcp.refused, reason: x, until: 2026-10-31}]", 1),
+        ("url: 'http://a.example.org', auth: {method: basic, username: u, password: 'env:P'}", 0),
+    ] {
+        let found = findings(&inventory(entry), &Known::default(), None);
+        assert_eq!(
+            found.iter().filter(|finding| finding.fix.is_some()).count(),
+            expected,
+            "{entry}"
+        );
+        for finding in &found {
+            assert_eq!(finding.fix.is_some(), finding.rule.fixable, "{entry}: {}", finding.rule.id);
+        }
+    }
+}

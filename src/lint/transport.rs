@@ -29,7 +29,7 @@ fn no_pin_on_critical(subject: &Subject<'_>, notes: &mut Notes<'_>) {
     let server = subject.server;
     let over_tls = server.url.url().scheme() == "https" && !server.url.is_loopback();
     if over_tls && server.tls.pins.is_empty() && subject.is_critical() {
-        notes.add(subject.at("tls"), "a critical server without a pinned key");
+        notes.add(subject.at("tls.pins"), "a critical server without a pinned key");
     }
 }
 
