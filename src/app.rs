@@ -64,6 +64,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Vendors(args) => command::vendors::run(args, context),
         Command::Lint(args) => command::lint::run(args, context),
         Command::Expiring(args) => block_on(command::expiring::run(args, context)),
+        Command::Auth(args) => block_on(command::auth::run(args, context)),
         Command::Schema(args) => command::schema::run(args, context),
     }
 }

@@ -33,6 +33,7 @@ pub enum Command {
     Vendors(command::vendors::VendorsArgs),
     Lint(command::lint::LintArgs),
     Expiring(command::expiring::ExpiringArgs),
+    Auth(command::auth::AuthArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     Explain(command::explain::ExplainArgs),

@@ -27,6 +27,7 @@ pub struct SigningKey {
     pair: Pair,
     /// As its JWK says.
     key_id: Option<String>,
+    is_jwk: bool,
 }
 
 enum Pair {
@@ -126,7 +127,7 @@ impl SigningKey {
             text.push('\n');
         }
         text.push_str("-----END PRIVATE KEY-----");
-        Ok((SigningKey { pair, key_id: None }, Secret::new(text)))
+        Ok((SigningKey { pair, key_id: None, is_jwk: false }, Secret::new(text)))
     }
 
     /// What it signs with, for SMART (RS384 or ES384).
@@ -142,6 +143,11 @@ impl SigningKey {
     #[must_use]
     pub fn own_id(&self) -> Option<&str> {
         self.key_id.as_deref()
+    }
+
+    #[must_use]
+    pub fn is_jwk(&self) -> bool {
+        self.is_jwk
     }
 
     /// The JWK's own id, else the key's thumbprint.
@@ -286,7 +292,7 @@ fn pem(text: &str) -> Result<SigningKey, KeyError> {
         },
         _ => return Err(KeyError::WrongKind("an unknown form".into())),
     };
-    checked(pair, None)
+    checked(pair, None, false)
 }
 
 /// An EC key; names the curve of one that is of no use here.
@@ -305,14 +311,14 @@ fn ec(der: &[u8]) -> Result<Pair, KeyError> {
     Err(KeyError::WrongKind("neither RSA nor EC, or damaged".into()))
 }
 
-fn checked(pair: Pair, key_id: Option<String>) -> Result<SigningKey, KeyError> {
+fn checked(pair: Pair, key_id: Option<String>, is_jwk: bool) -> Result<SigningKey, KeyError> {
     if let Pair::Rsa(pair) = &pair {
         let bits = pair.public_modulus_len() * 8;
         if bits < RSA_BITS {
             return Err(KeyError::Short(bits));
         }
     }
-    Ok(SigningKey { pair, key_id })
+    Ok(SigningKey { pair, key_id, is_jwk })
 }
 
 fn jwk(text: &str, key_id: Option<&str>) -> Result<SigningKey, KeyError> {
@@ -386,5 +392,105 @@ fn private(jwk: &Value) -> Result<SigningKey, KeyError> {
         }
         None => return Err(KeyError::BadJwk("it has no kty")),
     };
-    checked(pair, jwk.get("kid").and_then(Value::as_str).map(str::to_owned))
+    checked(pair, jwk.get("kid").and_then(Value::as_str).map(str::to_owned), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{
+        ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA384, RsaPublicKeyComponents,
+        UnparsedPublicKey,
+    };
+
+    use super::*;
+
+    fn bytes(jwk: &Value, member: &str) -> Vec<u8> {
+        URL_SAFE_NO_PAD.decode(jwk[member].as_str().unwrap()).unwrap()
+    }
+
+    /// Whether the public JWK verifies what the key signed.
+    fn verifies(jwk: &Value, token: &str) -> bool {
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        if jwk["kty"] == "RSA" {
+            RsaPublicKeyComponents { n: bytes(jwk, "n"), e: bytes(jwk, "e") }
+                .verify(&RSA_PKCS1_2048_8192_SHA384, signed.as_bytes(), &signature)
+                .is_ok()
+        } else {
+            let point = [vec![4], bytes(jwk, "x"), bytes(jwk, "y")].concat();
+            UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
+                .verify(signed.as_bytes(), &signature)
+                .is_ok()
+        }
+    }
+
+    #[test]
+    fn a_made_key_comes_back_from_its_pem_and_its_public_half_verifies() {
+        for (algorithm, signature) in
+            [(Algorithm::RS384, Signature::Rs384), (Algorithm::ES384, Signature::Es384)]
+        {
+            let (made, pem) = SigningKey::generate(algorithm).unwrap();
+            let read = SigningKey::parse(&pem, None).unwrap();
+            assert_eq!(read.algorithm(), algorithm);
+            assert_eq!(read.thumbprint(), made.thumbprint());
+            let jwk = read.public_jwk("k1");
+            assert!(jwk.get("d").is_none());
+            let token = read.sign(signature, Map::new(), &json!({"iss": "c"})).unwrap();
+            assert!(verifies(&jwk, token.expose()), "{algorithm:?}");
+            assert!(!verifies(&jwk, &token.expose().replacen("ey", "fy", 1)));
+            let other = match signature {
+                Signature::Es384 => Signature::Rs384,
+                _ => Signature::Es384,
+            };
+            assert!(matches!(
+                read.sign(other, Map::new(), &json!({})),
+                Err(KeyError::WrongAlgorithm { .. })
+            ));
+        }
+    }
+
+    /// RFC 7638 §3.1.
+    #[test]
+    fn the_thumbprint_is_that_of_the_rfc() {
+        let canonical = concat!(
+            r#"{"e":"AQAB","kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbf"#,
+            "AAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+            r#""}"#
+        );
+        assert_eq!(
+            URL_SAFE_NO_PAD.encode(Sha256::digest(canonical)),
+            "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+        );
+    }
+
+    #[test]
+    fn what_is_no_signing_key_is_told_apart_and_never_repeated() {
+        let (_, pem) = SigningKey::generate(Algorithm::ES384).unwrap();
+        let cut = pem.expose().replace('M', "!");
+        for (text, expected) in [
+            ("hunter2", KeyError::Unknown),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", KeyError::PublicPem),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", KeyError::Certificate),
+            (
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
+                KeyError::Encrypted,
+            ),
+            (&cut, KeyError::DamagedPem("its lines are cut or changed")),
+            ("{", KeyError::BadJwk("it is not JSON")),
+            (r#"{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}"#, KeyError::PublicJwk),
+            (
+                r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA","d":"AA"}"#,
+                KeyError::WrongKind("an EC key on P-256".into()),
+            ),
+            (r#"{"kty":"oct","k":"hunter2"}"#, KeyError::WrongKind("a JWK of kind oct".into())),
+            (
+                r#"{"keys":[]}"#,
+                KeyError::BadJwk("the key set does not hold the key of auth.key_id"),
+            ),
+        ] {
+            let error = SigningKey::parse(&Secret::new(text.into()), None).unwrap_err();
+            assert_eq!(error, expected);
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
 }

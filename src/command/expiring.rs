@@ -11,7 +11,7 @@ use super::{change, lint};
 use crate::context::{Context, Outcome, parse_duration};
 use crate::http::{self, CertificateFacts, Failure, Transport};
 use crate::inventory;
-use crate::lint::expiring::{Ending, Evidence, Seen, endings};
+use crate::lint::expiring::{Evidence, Seen, endings};
 use crate::model::{Result, Server};
 use crate::render::Format;
 use crate::view::expiring::{ExpiringRun, NotSeen};
@@ -49,6 +49,7 @@ pub async fn run(args: &ExpiringArgs, context: &Context) -> Result<Outcome> {
     } else {
         look_at(&servers, context).await
     };
+    let ages = lint::Ages::read(context, &inventory);
     let now = context.clock.now();
     let mut run = ExpiringRun {
         inventory: change::shown(&inventory.path),
@@ -68,20 +69,21 @@ pub async fn run(args: &ExpiringArgs, context: &Context) -> Result<Outcome> {
             Some(Ok(chain)) => Some(chain.into_iter().map(seen).collect()),
             None => None,
         };
-        run.endings.extend(of_server(server, presented, now, args.within, &mut run.not_seen));
+        let evidence = evidence(server, presented, &ages, &mut run.not_seen);
+        run.endings.extend(endings(server, &evidence, now, args.within));
     }
     run.endings.sort_by_key(|ending| ending.ends);
     let exit = run.exit();
     Ok(Outcome { output: Some(run.output()?), exit })
 }
 
-fn of_server(
+/// What is known of one server beside its entry.
+fn evidence(
     server: &Server,
     presented: Option<Vec<Seen>>,
-    now: jiff::Timestamp,
-    within: Duration,
+    ages: &lint::Ages,
     not_seen: &mut Vec<NotSeen>,
-) -> Vec<Ending> {
+) -> Evidence {
     let mut in_file = |file: &std::path::Path| {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match http::certificates_in(file) {
@@ -99,15 +101,13 @@ fn of_server(
         }
     };
     let client = server.tls.client_certificate.as_ref();
-    let evidence = Evidence {
+    Evidence {
         presented,
         // The first is the client's own, the others are those that lead to its authority.
         client: client.map(|client| in_file(&client.certificate)).unwrap_or_default(),
         authorities: server.tls.ca.as_deref().map(&mut in_file).unwrap_or_default(),
-        credential_since: lint::credential_since(server),
-        terms_until: None,
-    };
-    endings(server, &evidence, now, within)
+        credential_since: ages.since(server),
+    }
 }
 
 fn seen(facts: CertificateFacts) -> Seen {

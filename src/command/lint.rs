@@ -8,9 +8,10 @@ use jiff::Timestamp;
 
 use super::selector::SelectorArgs;
 use super::{change, complete};
+use crate::auth::Record;
 use crate::context::{Context, Outcome};
 use crate::inventory::edit::Op;
-use crate::inventory::{self, Overrides, Survey};
+use crate::inventory::{self, Inventory, Overrides, Survey};
 use crate::lint::expiring::Kind;
 use crate::lint::{self, Finding, Input, Known, KnownCertificate, Options, RuleInfo};
 use crate::model::text::nearest;
@@ -63,7 +64,7 @@ pub fn run(args: &LintArgs, context: &Context) -> Result<Outcome> {
     let text = inventory::read(&path)?;
     let (inventory, survey) = Survey::read(&text, &path, &Overrides::default())?;
     let options = options(args, &inventory)?;
-    let known = known(&inventory, &options.servers);
+    let known = known(context, &inventory, &options.servers);
     let input = Input { inventory: &inventory, survey: &survey, known: &known, now };
     let places = (0..).zip(&inventory.servers);
     let chosen: Vec<(usize, &Server)> =
@@ -92,7 +93,7 @@ fn known_rule(id: &str) -> Result<()> {
     })
 }
 
-fn options(args: &LintArgs, inventory: &inventory::Inventory) -> Result<Options> {
+fn options(args: &LintArgs, inventory: &Inventory) -> Result<Options> {
     let servers = inventory::select(inventory, &args.selector.selection())?;
     Ok(Options {
         servers: servers.into_iter().map(|server| server.name.clone()).collect(),
@@ -127,10 +128,11 @@ fn fix(args: &LintArgs, path: &Path, now: Timestamp) -> Result<Vec<Finding>> {
 }
 
 /// What can be known without a connection and without a secret.
-fn known(inventory: &inventory::Inventory, servers: &BTreeSet<String>) -> Known {
+fn known(context: &Context, inventory: &Inventory, servers: &BTreeSet<String>) -> Known {
     let mut known = Known::default();
+    let ages = Ages::read(context, inventory);
     for server in inventory.servers.iter().filter(|server| servers.contains(&server.name)) {
-        if let Some(since) = credential_since(server) {
+        if let Some(since) = ages.since(server) {
             known.credential_since.insert(server.name.clone(), since);
         }
         let client = server.tls.client_certificate.iter().map(|client| &client.certificate);
@@ -153,15 +155,32 @@ fn known(inventory: &inventory::Inventory, servers: &BTreeSet<String>) -> Known 
     known
 }
 
-/// Since when a server's secret is where it is: the last change of its file. Other references do
-/// not tell.
-pub(super) fn credential_since(server: &Server) -> Option<Timestamp> {
-    let changed = |reference: &&SecretRef| match reference {
-        SecretRef::File { path } => {
-            let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
-            Timestamp::try_from(modified).ok()
-        }
-        _ => None,
-    };
-    server.auth.references().iter().filter_map(changed).min()
+/// Since when secrets and keys are in place, as far as this machine can tell.
+pub(super) struct Ages(Vec<Record>);
+
+impl Ages {
+    /// Reads what signing in has remembered; asks for no secret.
+    pub(super) fn read(context: &Context, inventory: &Inventory) -> Ages {
+        Ages(context.surroundings(inventory).keeper.records(None))
+    }
+
+    /// The last change of a secret's file; else when the credential was first used from here.
+    pub(super) fn since(&self, server: &Server) -> Option<Timestamp> {
+        let changed = |reference: &&SecretRef| match reference {
+            SecretRef::File { path } => {
+                let modified =
+                    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+                Timestamp::try_from(modified).ok()
+            }
+            _ => None,
+        };
+        let references = server.auth.references();
+        let in_file = references.iter().filter_map(changed).min();
+        in_file.or_else(|| {
+            let own = self.0.iter().filter(|record| {
+                record.server == server.name && record.method == server.auth.method()
+            });
+            own.max_by_key(|record| record.accepted_at.max(record.refused_at))?.since
+        })
+    }
 }

@@ -7,10 +7,12 @@
 mod body;
 mod classify;
 mod client;
+pub mod machine;
 mod presented;
 mod proxy;
 mod resolve;
 mod retry;
+mod signing;
 mod timing;
 mod tls;
 mod transport;

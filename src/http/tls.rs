@@ -24,12 +24,15 @@ use super::{Failure, Stage};
 use crate::model::server::{Tls, TlsVersion};
 use crate::model::{Certificate, Code, Secret};
 
+/// What checks a chain, or why there is none.
+type Verifier = Result<Arc<WebPkiServerVerifier>, Failure>;
+
 /// The trust anchors of a process, read once and shared.
 #[derive(Debug, Default)]
 pub struct Trust {
-    system: OnceLock<Result<Arc<WebPkiServerVerifier>, Failure>>,
+    system: OnceLock<Verifier>,
     /// By file, and by whether the system's anchors stand beside those of the file.
-    own: Mutex<HashMap<(PathBuf, bool), Result<Arc<WebPkiServerVerifier>, Failure>>>,
+    own: Mutex<HashMap<(PathBuf, bool), Verifier>>,
 }
 
 impl Trust {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::layer::Layer;
 use super::leaf::Length;
@@ -94,6 +94,8 @@ record! {
         expires: String,
         /// How old the secret or key may grow before it is to be rotated.
         max_age: Length,
+        /// How long a token lives where the provider does not say it as it should.
+        token_lifetime: Length,
         /// Whether the server's own discovery document is held against token_url.
         discover: bool,
         /// Who shares a token: shared between processes, or kept in this process.
@@ -152,9 +154,9 @@ impl JsonSchema for SignIn {
 }
 
 /// A way of signing in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Method {
+pub enum Method {
     None,
     ApiKey,
     Basic,

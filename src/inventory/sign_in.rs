@@ -118,6 +118,7 @@ pub(super) fn policy(raw: &RawAuth) -> SignInPolicy {
         discovers: raw.discover.unwrap_or(true),
         expires: raw.expires.as_deref().and_then(|day| super::leaf::day(day).ok()),
         max_age: raw.max_age.as_ref().map(|length| length.0),
+        token_lifetime: raw.token_lifetime.as_ref().map(|length| length.0),
     }
 }
 
@@ -163,7 +164,7 @@ pub(super) fn read_target(folder: &Path, target: ReadTarget) -> ReadTarget {
     }
 }
 
-fn name(method: Method) -> &'static str {
+pub(super) fn name(method: Method) -> &'static str {
     match method {
         Method::None => "none",
         Method::ApiKey => "api-key",

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{GroupRule, Notes, Policy, ServerRule, Subject, after, end_of};
+use super::{GroupRule, Notes, ServerRule, Subject, after, end_of};
 use crate::inventory::edit::{Op, Path, Step};
 use crate::inventory::{Group, Layer};
+use crate::model::MonitoringPolicy;
 use crate::model::server::Contact;
 
 pub(super) const RULES: &[ServerRule] = &[
@@ -57,24 +58,29 @@ fn single_member(index: usize, group: &Group, notes: &mut Notes<'_>) {
 }
 
 fn monitoring_forbidden(subject: &Subject<'_>, notes: &mut Notes<'_>) {
-    unapproved(subject, notes, Policy::Forbidden, "a schedule, and the vendor forbids monitoring");
+    unapproved(subject, notes, MonitoringPolicy::Forbidden, "and the vendor forbids monitoring");
 }
 
 fn monitoring_not_agreed(subject: &Subject<'_>, notes: &mut Notes<'_>) {
-    unapproved(subject, notes, Policy::Ask, "a schedule, and no agreement with the vendor");
+    unapproved(subject, notes, MonitoringPolicy::Ask, "and no agreement with who runs it");
 }
 
-fn unapproved(subject: &Subject<'_>, notes: &mut Notes<'_>, policy: Policy, message: &str) {
-    let terms = subject.input.known.terms.get(&subject.server.name);
+fn unapproved(
+    subject: &Subject<'_>,
+    notes: &mut Notes<'_>,
+    policy: MonitoringPolicy,
+    message: &str,
+) {
+    let server = subject.server;
+    let approved = server.terms.as_ref().is_some_and(|terms| terms.holds(subject.input.now));
     let scheduled = subject.load.checks_per_day.is_some();
-    if scheduled && terms.is_some_and(|terms| terms.policy == policy && !terms.approved) {
-        notes.add(subject.at("schedule"), message);
+    if scheduled && server.monitoring.policy == policy && !approved {
+        notes.add(subject.at("schedule"), format!("a schedule, {message}"));
     }
 }
 
 fn monitoring_too_often(subject: &Subject<'_>, notes: &mut Notes<'_>) {
-    let terms = subject.input.known.terms.get(&subject.server.name);
-    let least = terms.and_then(|terms| terms.least_interval).filter(|least| !least.is_zero());
+    let least = subject.server.monitoring.least_interval.filter(|least| !least.is_zero());
     let (Some(least), Some(checks)) = (least, subject.load.checks_per_day) else { return };
     let allowed = 86_400.0 / least.as_secs_f64();
     // A hair above comes from rounding.

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{after, days_left, end_of};
@@ -100,8 +99,6 @@ pub struct Evidence {
     pub authorities: Vec<Seen>,
     /// Since when the present secret or key is in place.
     pub credential_since: Option<Timestamp>,
-    /// The last day of an approval by `terms`.
-    pub terms_until: Option<Date>,
 }
 
 /// What of a server ends within a time, the soonest first.
@@ -116,7 +113,7 @@ pub fn endings(
     list.certificates(evidence);
     list.pins(evidence);
     list.credential(evidence);
-    list.approvals(evidence);
+    list.approvals();
     list.endings.sort_by_key(|ending| ending.ends);
     list.endings
 }
@@ -192,9 +189,10 @@ impl List<'_> {
         }
     }
 
-    fn approvals(&mut self, evidence: &Evidence) {
+    fn approvals(&mut self) {
         let name = self.server.name.clone();
-        if let Some(end) = evidence.terms_until.and_then(end_of) {
+        let terms = self.server.terms.as_ref();
+        if let Some(end) = terms.and_then(|terms| terms.until).and_then(end_of) {
             let action =
                 format!("renew the approval, then fhirctl set {name} terms.until=YYYY-MM-DD");
             self.add(Kind::Approval, "terms", end, action);
@@ -308,11 +306,8 @@ mod tests {
             (accept("2026-11-20"), &none, vec![(Kind::Approval, Some(19), Ending)]),
             (accept("2027-11-20"), &none, vec![]),
             (
-                "active: true".to_owned(),
-                &Evidence {
-                    terms_until: Some(jiff::civil::date(2026, 11, 5)),
-                    ..Evidence::default()
-                },
+                "terms: {approved_by: Legal, reference: C-1, until: 2026-11-05}".to_owned(),
+                &none,
                 vec![(Kind::Approval, Some(4), Ending)],
             ),
             (

@@ -32,32 +32,12 @@ pub struct Known {
     pub credential_since: BTreeMap<String, Timestamp>,
     /// Certificates that were seen, with their ends.
     pub certificates: BTreeMap<String, Vec<KnownCertificate>>,
-    /// What the vendor's terms say on scheduled checks; none is a server that may be watched.
-    pub terms: BTreeMap<String, Terms>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownCertificate {
     pub kind: expiring::Kind,
     pub not_after: Timestamp,
-}
-
-/// A vendor's terms on scheduled checks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
-    pub policy: Policy,
-    /// Whether an approval is on record that still holds.
-    pub approved: bool,
-    pub least_interval: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    #[default]
-    Allowed,
-    /// Whoever runs the server has to be asked.
-    Ask,
-    Forbidden,
 }
 
 /// Everything the rules look at.

@@ -75,6 +75,12 @@ fn each_rule_finds_what_it_is_for_and_nothing_else() {
         ("load.token-not-shared", format!("schedule: {{every: 1m}}, {}", backend("token_cache: process")), format!("schedule: {{every: 1m}}, {}", backend("token_cache: shared"))),
         ("load.token-not-shared", format!("schedule: {{cron: '* * * * *'}}, {}", backend("token_cache: process")), backend("token_cache: process")),
         ("load.no-second-endpoint", HEAVY.into(), format!("{HEAVY}|  - {{name: b, url: 'https://b.example.org'}}\ngroups: [{{name: g, members: [a, b]}}]")),
+        ("monitoring.forbidden", "vendor: altera, schedule: {every: 1h}".into(), "vendor: altera, schedule: {every: 1h}, terms: {approved_by: x, reference: y, until: 2026-11-01}".into()),
+        ("monitoring.forbidden", "vendor: altera, schedule: {every: 1h}, terms: {approved_by: x, reference: y, until: 2026-10-31}".into(), "vendor: altera".into()),
+        ("monitoring.not-agreed", "vendor: epic, schedule: {every: 1h}".into(), "vendor: epic, schedule: {every: 1h}, terms: {approved_by: x, reference: y}".into()),
+        ("monitoring.not-agreed", "vendor: epic, schedule: {cron: '@daily'}".into(), "vendor: hapi, schedule: {every: 1h}".into()),
+        ("monitoring.too-often", "vendor: hapi-public, schedule: {every: 29m}".into(), "vendor: hapi-public, schedule: {every: 30m}".into()),
+        ("monitoring.too-often", "vendor: hapi-public, schedule: {cron: '*/15 * * * *'}".into(), "vendor: hapi, schedule: {every: 1m}".into()),
         ("accept.ended", "accept: [{code: tcp.refused, reason: x, until: 2026-10-31}]".into(), "accept: [{code: tcp.refused, reason: x, until: 2026-11-01}]".into()),
         ("accept.no-end", "accept: [{code: tcp.refused, reason: x}]".into(), "accept: [{code: tcp.refused, reason: x, until: 2027-01-01}]".into()),
         ("maintenance.no-end", "maintenance: [{from: '2026-10-01T00:00:00Z'}]".into(), "maintenance: [{from: '2026-10-30T00:00:00Z'}]".into()),
@@ -91,13 +97,7 @@ fn each_rule_finds_what_it_is_for_and_nothing_else() {
         }
     }
     // What is known from outside of the file has its own tests below.
-    let outside = [
-        "tls.certificate-near-end",
-        "auth.credential-old",
-        "monitoring.forbidden",
-        "monitoring.not-agreed",
-        "monitoring.too-often",
-    ];
+    let outside = ["tls.certificate-near-end", "auth.credential-old"];
     for rule in RuleInfo::all() {
         let id = rule.id.as_str();
         assert!(seen.contains(id) != outside.contains(&id), "{id} has no sample, or two kinds");
@@ -146,28 +146,6 @@ fn a_credential_is_old_by_its_own_policy_or_the_usual_one() {
         let known = Known { credential_since, ..Known::default() };
         let found = severities("auth.credential-old", entry, &known);
         assert_eq!(!found.is_empty(), expected, "{since} {entry}");
-    }
-}
-
-#[test]
-fn the_terms_of_a_vendor_are_held_against_the_schedule() {
-    let every = |length: &str| format!("schedule: {{every: {length}}}");
-    let hour = Some(Duration::from_secs(3600));
-    for (rule, entry, policy, approved, least_interval, expected) in [
-        ("monitoring.forbidden", every("1h"), Policy::Forbidden, false, None, true),
-        ("monitoring.forbidden", every("1h"), Policy::Forbidden, true, None, false),
-        ("monitoring.forbidden", String::new(), Policy::Forbidden, false, None, false),
-        ("monitoring.not-agreed", every("1h"), Policy::Ask, false, None, true),
-        ("monitoring.not-agreed", every("1h"), Policy::Ask, true, None, false),
-        ("monitoring.not-agreed", every("1h"), Policy::Allowed, false, None, false),
-        ("monitoring.too-often", every("59m"), Policy::Allowed, false, hour, true),
-        ("monitoring.too-often", every("1h"), Policy::Allowed, false, hour, false),
-        ("monitoring.too-often", every("1m"), Policy::Allowed, false, None, false),
-    ] {
-        let terms = BTreeMap::from([("a".to_owned(), Terms { policy, approved, least_interval })]);
-        let known = Known { terms, ..Known::default() };
-        let found = severities(rule, &entry, &known);
-        assert_eq!(!found.is_empty(), expected, "{rule} {entry} {policy:?} {approved}");
     }
 }
 

@@ -232,6 +232,8 @@ pub struct SignInPolicy {
     pub discovers: bool,
     /// The last day of the secret, as its issuer said.
     pub expires: Option<Date>,
+    /// How long a token lives where the provider does not say it as it should.
+    pub token_lifetime: Option<Duration>,
     /// How old the secret may grow.
     pub max_age: Option<Duration>,
 }

@@ -56,7 +56,7 @@ impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Problem {
         let mut problem = Problem::new(failure.code, failure.message.clone());
         problem.hint.clone_from(&failure.hint);
-        problem
+        problem.server_text(failure.server_text.clone())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod human;
 pub mod lint;
 mod server;
 pub mod test;
+pub mod vendors;
 pub mod version;
 
 use schemars::JsonSchema;

@@ -159,3 +159,23 @@ fn nothing_that_ends_is_0_in_every_format_and_a_calendar_is_well_formed() {
     let uid = |text: &str| text.lines().find(|line| line.starts_with("UID:")).unwrap().to_owned();
     assert_eq!(uid(&unfolded), uid(&calendar(&desk).replace("\r\n ", "")), "the same in each run");
 }
+
+#[test]
+fn a_secret_that_is_in_no_file_is_as_old_as_its_first_use() {
+    let sandbox = Sandbox::with(&["--auth", "bearer"]);
+    let server = &sandbox.line["servers"][0];
+    let secret = std::fs::read_to_string(server["auth"]["secret_file"].as_str().unwrap()).unwrap();
+    let desk = Desk::new(&inventory(
+        server["url"].as_str().unwrap(),
+        "auth: {method: bearer, token: 'env:TOKEN', max_age: 10d}",
+    ));
+    let (unused, exit) = desk.json(&["expiring"]);
+    assert_eq!((exit, of_kind(&unused, "secret").len()), (0, 0), "{unused}");
+    let check = desk.fhirctl().env("TOKEN", secret.trim()).arg("check").output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    let (used, exit) = desk.json(&["expiring"]);
+    let found = of_kind(&used, "secret");
+    assert_eq!((exit, found.len()), (1, 1), "{used}");
+    // Ten days from now, or a second less.
+    assert!(matches!(found[0]["days_left"].as_i64(), Some(9 | 10)), "{used}");
+}
