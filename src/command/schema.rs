@@ -46,6 +46,10 @@ const SCHEMAS: &[Entry] = &[
     ("audit-log", "fhirctl audit log -o json", schema::<view::audit::LogDocument>),
     ("audit-record", "a line of fhirctl audit log -o ndjson", schema::<view::audit::RecordLine>),
     ("audit-head", "fhirctl audit head -o json", schema::<view::audit::HeadDocument>),
+    ("lint", "fhirctl lint -o json", || kept(include_str!("../../data/schema/lint.json"))),
+    ("expiring", "fhirctl expiring -o json", || {
+        kept(include_str!("../../data/schema/expiring.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 
