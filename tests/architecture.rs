@@ -36,7 +36,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["command"]),
     // It also knows how wide the terminal is.
     ("comfy_table", &["context", "render"]),
-    ("csv", &["render"]),
+    ("csv", &["render", "inventory"]),
     ("dialoguer", &["context", "command"]),
     ("hickory_resolver", &["http"]),
     ("hyper", &["http", "serve", "sandbox"]),

@@ -12,16 +12,16 @@ mod role;
 mod signature;
 
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
 pub use refusal::{Refusal, explain};
 
-use super::secret;
-use crate::credentials::Credentials;
+use super::{Keeper, secret};
 use crate::http::{Credential, Failure, Signer, Transport};
+use crate::model::Secret;
 use crate::model::server::{AwsKeys, AwsSigv4, HeaderValue, Server};
-use crate::model::{Clock, Secret};
 use chain::Means;
 use keys::{Keys, Shared, Source};
 use signature::Scope;
@@ -32,7 +32,9 @@ static FOUND: LazyLock<Shared> = LazyLock::new(Shared::default);
 /// Makes the proof sign each request.
 ///
 /// Keys are looked for now, so that what is missing is said before anything is sent; temporary ones
-/// are renewed while the process runs, five minutes before they end.
+/// are renewed while the process runs, five minutes before they end. What is given back tells a
+/// credential of the user's own from every other one, region and service included; temporary keys
+/// are the machine's, and nothing is given back.
 ///
 /// # Errors
 /// `auth.credential_missing` when no keys are found or those that are cannot be used.
@@ -40,10 +42,11 @@ pub(super) async fn add(
     proof: &mut Credential,
     settings: &AwsSigv4,
     server: &Server,
-    credentials: &Credentials,
-    transport: &Arc<Transport>,
-    clock: Clock,
-) -> Result<(), Failure> {
+    keeper: &Keeper,
+    deadline: Instant,
+) -> Result<Option<Vec<String>>, Failure> {
+    let credentials = keeper.credentials();
+    let AwsSigv4 { region, service, .. } = settings;
     let source = match &settings.keys {
         AwsKeys::Static { access_key, secret_key, session_token } => {
             let access = match access_key {
@@ -56,30 +59,47 @@ pub(super) async fn add(
                 None => None,
             };
             let keys = Keys::new("the inventory's keys", access, key, token, None)?;
-            proof.signer = Some(fixed(keys, settings.region.clone(), &settings.service, clock));
-            return Ok(());
+            let known = told_apart(&keys, settings);
+            let transport = keeper.transport().clone();
+            proof.signer = Some(fixed(keys, region.clone(), service, transport));
+            return Ok(known);
         }
         AwsKeys::Profile(name) => Source::Profile(name.clone()),
         AwsKeys::Chain => Source::Chain,
     };
     let means = Arc::new(Means {
         server: server.clone(),
-        region: settings.region.clone(),
+        region: region.clone(),
         credentials: credentials.clone(),
-        transport: transport.clone(),
-        clock,
+        transport: keeper.transport().clone(),
     });
-    FOUND.keys(&source, clock, || chain::find(&source, &means)).await?;
-    proof.signer = Some(renewing(source, means, settings.service.clone()));
-    Ok(())
+    let found = found(&source, &means);
+    let keys = tokio::time::timeout_at(deadline.into(), found).await.map_err(|_| {
+        chain::missing("the AWS keys did not come in time")
+            .hint("Give it longer with --timeout, or name the keys or a profile in auth.")
+    })??;
+    proof.signer = Some(renewing(source, means, service.clone()));
+    Ok(told_apart(&keys, settings))
+}
+
+fn told_apart(keys: &Keys, settings: &AwsSigv4) -> Option<Vec<String>> {
+    let secrets = [Some(&keys.access_key), Some(&keys.secret_key), keys.session_token.as_ref()];
+    let secrets = secrets.into_iter().flatten().map(|secret| secret.expose().to_owned());
+    keys.expires.is_none().then(|| {
+        [settings.region.clone(), settings.service.clone()].into_iter().chain(secrets).collect()
+    })
+}
+
+async fn found(source: &Source, means: &Means) -> Result<Keys, Failure> {
+    FOUND.keys(source, means.transport.now(), || chain::find(source, means)).await
 }
 
 /// Signs with keys that stay.
-fn fixed(keys: Keys, region: String, service: &str, clock: Clock) -> Signer {
+fn fixed(keys: Keys, region: String, service: &str, transport: Arc<Transport>) -> Signer {
     let service = service.to_owned();
     Arc::new(move |unsigned| {
         let scope = Scope { region: &region, service: &service };
-        let signed = signature::headers(&unsigned, &keys, scope, clock.now(), is_covered);
+        let signed = signature::headers(&unsigned, &keys, scope, transport.now(), is_covered);
         async { signed }.boxed()
     })
 }
@@ -91,9 +111,9 @@ fn renewing(source: Source, means: Arc<Means>, service: String) -> Signer {
         let shared = Arc::clone(&shared);
         async move {
             let (source, means, service) = &*shared;
-            let keys = FOUND.keys(source, means.clock, || chain::find(source, means)).await?;
+            let keys = found(source, means).await?;
             let scope = Scope { region: &means.region, service };
-            signature::headers(&unsigned, &keys, scope, means.clock.now(), is_covered)
+            signature::headers(&unsigned, &keys, scope, means.transport.now(), is_covered)
         }
         .boxed()
     })

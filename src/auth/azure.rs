@@ -114,7 +114,8 @@ pub(super) fn ask_machine(
         .filter(|_| settings.authority.is_none());
     let (mut endpoint, version, header) = match app_service {
         Some((endpoint, header)) => {
-            let endpoint = Url::parse(&endpoint)
+            // A name could lead elsewhere; this one means the machine itself.
+            let endpoint = Url::parse(&endpoint.replacen("//localhost", "//127.0.0.1", 1))
                 .map_err(|_| unusable("the variable IDENTITY_ENDPOINT holds no URL"))?;
             let mut value = HeaderValue::from_str(&header)
                 .map_err(|_| unusable("the variable IDENTITY_HEADER fits into no header"))?;

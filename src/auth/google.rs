@@ -124,7 +124,7 @@ pub(super) fn ask(
 /// Asks the machine that this runs on for its account's token.
 pub(super) fn ask_machine(credentials: &Credentials, sent: Sent) -> Result<Ask, Failure> {
     let host = super::variable(credentials, "GCE_METADATA_HOST")
-        .unwrap_or_else(|| "metadata.google.internal".to_owned());
+        .unwrap_or_else(|| "169.254.169.254".to_owned());
     let place = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/token");
     let mut endpoint =
         Url::parse(&place).map_err(|_| unusable("the variable GCE_METADATA_HOST is no host"))?;

@@ -157,10 +157,10 @@ pub async fn proof(
             return Ok(Some(Proof { credential: proof, token: Some(token), ticket: None }));
         }
         Auth::AwsSigv4(settings) => {
-            let transport = keeper.transport();
-            let clock = transport.clock();
-            aws_sigv4::add(&mut proof, settings, server, credentials, transport, clock).await?;
-            return Ok(Some(Proof { credential: proof, token: None, ticket: None }));
+            match aws_sigv4::add(&mut proof, settings, server, keeper, deadline).await? {
+                Some(fixed) => parts.extend(fixed),
+                None => return Ok(Some(Proof { credential: proof, token: None, ticket: None })),
+            }
         }
     }
     // An account is one at one origin, whatever entry of the inventory offers it.

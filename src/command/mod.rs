@@ -6,6 +6,7 @@
 pub mod activate;
 pub mod add;
 pub mod audit;
+pub mod auth;
 mod change;
 pub mod check;
 pub mod complete;

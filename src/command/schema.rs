@@ -8,7 +8,7 @@ use crate::inventory;
 use crate::model::text::nearest;
 use crate::model::{Error, Result};
 use crate::render::{Block, Cell, Output, Table};
-use crate::view::{self, schema};
+use crate::view;
 
 /// Print the JSON Schema of the inventory or of an output
 #[derive(Debug, Args)]
@@ -25,6 +25,9 @@ const SCHEMAS: &[Entry] = &[
     ("inventory", "servers.yaml, for editors and checks", inventory::inventory_schema),
     ("init", "fhirctl init -o json", || kept(include_str!("../../data/schema/init.json"))),
     ("add", "fhirctl add -o json", || kept(include_str!("../../data/schema/add.json"))),
+    ("add-from", "fhirctl add --from -o json", || {
+        kept(include_str!("../../data/schema/add-from.json"))
+    }),
     ("set", "fhirctl set -o json", || kept(include_str!("../../data/schema/set.json"))),
     ("activate", "fhirctl activate -o json", || {
         kept(include_str!("../../data/schema/activate.json"))
@@ -39,10 +42,6 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
     ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
-    ("audit-verify", "fhirctl audit verify -o json", schema::<view::audit::VerifyDocument>),
-    ("audit-log", "fhirctl audit log -o json", schema::<view::audit::LogDocument>),
-    ("audit-record", "a line of fhirctl audit log -o ndjson", schema::<view::audit::RecordLine>),
-    ("audit-head", "fhirctl audit head -o json", schema::<view::audit::HeadDocument>),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 
@@ -55,15 +54,16 @@ fn kept(text: &str) -> Value {
 /// Exit 66 when there is no such schema.
 pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     let Some(name) = &args.name else { return Ok(Outcome::printed(list())) };
-    let Some((_, _, make)) = SCHEMAS.iter().find(|(known, _, _)| known == name) else {
+    let all = all();
+    let Some((_, _, schema)) = all.iter().find(|(known, _, _)| known == name) else {
         let error = Error::not_found(format!("no such schema: {name}"));
-        let near = nearest(name, SCHEMAS.iter().map(|(known, _, _)| *known));
+        let near = nearest(name, all.iter().map(|(known, _, _)| *known));
         return Err(match near {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("fhirctl schema lists all schemas"),
         });
     };
-    let schema = make();
+    let schema = schema();
     let text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Outcome::printed(Output {
@@ -73,16 +73,31 @@ pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     }))
 }
 
+/// Those of `SCHEMAS`, and those that are made from what a view prints.
+fn all() -> Vec<(&'static str, String, view::SchemaOf)> {
+    let kept = SCHEMAS.iter().map(|(name, what, schema)| (*name, (*what).to_owned(), *schema));
+    let made = view::schemas().into_iter().map(|(name, schema)| {
+        let what = match name {
+            "check-server" => "one line of fhirctl check -o ndjson".to_owned(),
+            "error" => "an error beside -o json, on standard error".to_owned(),
+            command => format!("fhirctl {command} -o json"),
+        };
+        (name, what, schema)
+    });
+    kept.chain(made).collect()
+}
+
 fn list() -> Output {
+    let all = all();
     let table = Table {
         head: vec!["NAME".into(), "OF".into()],
-        rows: SCHEMAS
+        rows: all
             .iter()
-            .map(|(name, what, _)| vec![Cell::plain(*name), Cell::plain(*what)])
+            .map(|(name, what, _)| vec![Cell::plain(*name), Cell::plain(what)])
             .collect(),
     };
     let schemas: Vec<Value> =
-        SCHEMAS.iter().map(|(name, what, _)| json!({"name": name, "description": what})).collect();
+        all.iter().map(|(name, what, _)| json!({"name": name, "description": what})).collect();
     Output {
         json: json!({"schema": "fhirctl/schema/v1", "schemas": schemas}),
         document: vec![Block::Table(table.clone())],

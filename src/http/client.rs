@@ -111,6 +111,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Where it redirects to from this URL, when it does.
+    #[must_use]
+    pub fn redirect(&self, url: &Url) -> Option<Url> {
+        redirect_target(self, url)
+    }
+
     #[must_use]
     pub fn status(&self) -> u16 {
         self.http.status.unwrap_or(0)
@@ -218,8 +224,7 @@ impl Client {
     /// endpoint.
     ///
     /// On the server's own host its settings hold. Elsewhere its pins, client certificate and
-    /// allowed addresses do not, and its CA counts beside the system's. Addresses of the network
-    /// link and of cloud metadata services are refused unless this is the machine's `own_service`.
+    /// allowed addresses do not, and its CA counts beside the system's.
     ///
     /// # Errors
     /// As [`Client::new`]; `auth.token_endpoint` when the address is none that could be asked.
@@ -228,7 +233,6 @@ impl Client {
         address: &Url,
         identity: &Identity,
         transport: Arc<Transport>,
-        own_service: bool,
     ) -> Result<Client, Failure> {
         let mut origin = address.clone();
         origin.set_query(None);
@@ -249,8 +253,6 @@ impl Client {
             other.network.allowed_addresses.clear();
             identity = Identity::default();
         }
-        // The machine's own service speaks plain HTTP, on the link or through its agent.
-        other.allow_insecure |= own_service;
         Client::new(&other, &identity, transport)
     }
 
@@ -303,6 +305,21 @@ impl Client {
             Code::new("http.redirect_refused"),
             "the server redirects in a circle",
         ))
+    }
+
+    /// Sends one request, once; a redirect is an answer like any other. For what is public and may
+    /// have moved: the caller decides where to go on.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no complete answer came.
+    pub async fn send_once(&self, request: &Request<'_>) -> Result<Exchange, Failure> {
+        let held_back = self.transport.admit(&request.url, self.rate_limit).await;
+        let start = Instant::now();
+        let end = (request.deadline + held_back).min(start + self.total);
+        self.check_transport(request)?;
+        let mut exchange = self.exchange(request, &request.url, start, end).await?;
+        exchange.held_back = held_back;
+        Ok(exchange)
     }
 
     /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
@@ -406,7 +423,7 @@ impl Client {
                         Code::new("http.too_large"),
                         format!(
                             "the answer is longer than {} MiB",
-                            request.max_body.min(limits::WIRE_BYTES) >> 20
+                            body::wire_limit(request.max_body) >> 20
                         ),
                     ),
                     BodyError::DecompressionLimit => Failure::new(

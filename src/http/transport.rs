@@ -52,12 +52,6 @@ impl Transport {
         }
     }
 
-    /// The clock that this run goes by.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        self.clock
-    }
-
     /// The present instant by the clock that this run goes by.
     #[must_use]
     pub fn now(&self) -> jiff::Timestamp {

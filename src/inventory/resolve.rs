@@ -10,9 +10,10 @@ use super::path::{Step, steps};
 use super::preset;
 use super::raw::{
     RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawNetwork, RawServer,
-    RawThreshold, RawTls, RawTlsVersion,
+    RawTerms, RawThreshold, RawTls, RawTlsVersion,
 };
 use super::{Overrides, leaf, link, sign_in};
+use crate::model::Terms;
 use crate::model::server::{
     Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, FhirVersion, Format,
     HealthCheck, Maintenance, MetadataCheck, Network, Pool, RateLimit, ReadCheck, Retry, Server,
@@ -143,7 +144,11 @@ impl Build<'_> {
     fn server(&mut self, raw: RawServer, overrides: &Overrides) -> Option<Server> {
         let name = raw.name?;
         let url: BaseUrl = link::base_url(&raw.url?).ok()?;
-        let auth = raw.auth.unwrap_or_default().0;
+        let preset = raw.vendor.as_deref().and_then(preset::preset);
+        let mut auth = raw.auth.unwrap_or_default().0;
+        if auth.scopes.is_none() {
+            auth.scopes = preset.and_then(|preset| preset::scopes(preset, auth.method, auth.flow));
+        }
         let allow_insecure =
             raw.allow_insecure.unwrap_or_default() || auth.allow_insecure.unwrap_or_default();
         let tls = self.tls(raw.tls.unwrap_or_default())?;
@@ -169,6 +174,7 @@ impl Build<'_> {
             Some((deadline, _)) => deadline,
             None => raw.deadline?.0,
         };
+        let monitoring = preset.map(preset::Preset::monitoring).unwrap_or_default();
         Some(Server {
             name,
             url,
@@ -236,6 +242,8 @@ impl Build<'_> {
                 .collect(),
             maintenance: self.maintenance(raw.maintenance.unwrap_or_default()),
             allow_insecure,
+            monitoring,
+            terms: raw.terms.and_then(terms),
         })
     }
 
@@ -389,6 +397,14 @@ fn network(raw: RawNetwork) -> Network {
             .proxy
             .and_then(|text| link::url(&text, &["http", "https", "socks5", "socks5h"]).ok()),
     }
+}
+
+fn terms(raw: RawTerms) -> Option<Terms> {
+    Some(Terms {
+        approved_by: raw.approved_by?,
+        reference: raw.reference?,
+        until: raw.until.and_then(|day| leaf::day(&day).ok()),
+    })
 }
 
 fn contact(raw: RawContact) -> Contact {

@@ -164,7 +164,7 @@ pub(super) fn read_target(folder: &Path, target: ReadTarget) -> ReadTarget {
     }
 }
 
-fn name(method: Method) -> &'static str {
+pub(super) fn name(method: Method) -> &'static str {
     match method {
         Method::None => "none",
         Method::ApiKey => "api-key",

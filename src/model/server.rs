@@ -16,7 +16,7 @@ pub use super::sign_in::{
     Algorithm, ApiKeyPlace, Auth, AwsKeys, AwsSigv4, Azure, AzureProof, Flow, Google, OAuth2,
     SignInPolicy, SmartBackend, TokenAuth,
 };
-use super::{Code, SecretRef, State};
+use super::{Code, Monitoring, SecretRef, State, Terms};
 
 /// One server of the inventory, ready to be used.
 #[derive(Clone, Debug)]
@@ -56,6 +56,10 @@ pub struct Server {
     pub maintenance: Vec<Maintenance>,
     /// Lets a credential go over plain HTTP to this server.
     pub allow_insecure: bool,
+    /// What its vendor says of being watched.
+    pub monitoring: Monitoring,
+    /// The approval that a vendor's terms ask for.
+    pub terms: Option<Terms>,
 }
 
 impl Server {

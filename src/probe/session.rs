@@ -161,10 +161,15 @@ impl<'a> Session<'a> {
     async fn note_verdict(&mut self, exchange: &Exchange) {
         let keeper = &self.surroundings.keeper;
         let Some(Ok(Some(proof))) = &mut self.proof else { return };
-        match exchange.status() {
-            _ if refused_signature(exchange).is_some() => {
-                self.refused = judge_status(exchange, true);
+        if let Some(problem) = refused_signature(exchange) {
+            // A wrong clock says nothing of the key.
+            if problem.code != Code::new("auth.clock_skew") {
+                proof.refused(keeper, problem.code).await;
             }
+            self.refused = Some(problem);
+            return;
+        }
+        match exchange.status() {
             401 => {
                 proof.refused(keeper, Code::new("auth.unauthorized")).await;
                 self.refused = judge_status(exchange, true);

@@ -24,22 +24,28 @@ struct Seen {
 /// Plays the metadata services, the token service and a FHIR server on one port of loopback.
 struct Cloud {
     address: SocketAddr,
+    /// The same again at another address, for the machine's own services.
+    machine: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Cloud {
     fn start() -> Cloud {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let kept = Arc::clone(&kept);
-                std::thread::spawn(move || serve(&stream.unwrap(), &kept));
-            }
-        });
-        Cloud { address, seen }
+        let listen = |host: &str| {
+            let listener = TcpListener::bind((host, 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            let kept = Arc::clone(&seen);
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let kept = Arc::clone(&kept);
+                    std::thread::spawn(move || serve(&stream.unwrap(), &kept));
+                }
+            });
+            address
+        };
+        let (address, machine) = (listen("127.0.0.1"), listen("127.0.0.2"));
+        Cloud { address, machine, seen }
     }
 
     fn seen(&self, path: &str) -> Vec<Seen> {
@@ -233,10 +239,10 @@ fn keys_are_found_wherever_the_aws_tools_find_them() {
             "",
             false,
             vec![
-                pair("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://CLOUD"),
+                pair("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://MACHINE"),
                 // A proxy is not for the machine's own services.
                 pair("HTTP_PROXY", "http://127.0.0.1:9"),
-                pair("NO_PROXY", "CLOUD"),
+                pair("NO_PROXY", "127.0.0.1"),
             ],
             "ASIAINSTANCE",
             Some("token-of-ASIAINSTANCE"),
@@ -253,6 +259,7 @@ fn keys_are_found_wherever_the_aws_tools_find_them() {
             .iter()
             .map(|(name, value)| {
                 let value = value.replace("CLOUD", &cloud.address.to_string());
+                let value = value.replace("MACHINE", &cloud.machine.to_string());
                 (*name, value.replace("HOME", folder))
             })
             .collect();
@@ -330,6 +337,21 @@ fn a_refused_signature_says_why() {
         assert!(all.contains(code), "{path}: {all}");
         assert_eq!(lake["code"], code, "{path}: {all}");
         assert!(lake["message"].as_str().unwrap().contains(part), "{path}: {lake}");
+    }
+}
+
+#[test]
+fn a_refused_key_is_held_back_and_a_wrong_clock_is_not_held_against_it() {
+    for (path, runs) in [("wrong", 2), ("skewed", 4)] {
+        let cloud = Cloud::start();
+        let desk = Desk::new(&cloud.inventory(path, ", access_key: AKIA, secret_key: env:K"));
+        for run_number in 1..=4 {
+            let (_, all) = run(&desk, &[("K", SECRET.to_owned())]);
+            assert_eq!(all.contains("auth.held_back"), run_number > runs, "{path}: {all}");
+        }
+        let signed = cloud.seen(path).into_iter();
+        let signed = signed.filter(|seen| seen.headers.contains_key("authorization")).count();
+        assert_eq!(signed, runs, "{path}: one signed request a run");
     }
 }
 

@@ -13,6 +13,7 @@ mod edit_commands;
 mod generated;
 mod http;
 mod inventory;
+mod presets;
 mod render;
 mod sample;
 mod sandbox;

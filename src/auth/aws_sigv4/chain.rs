@@ -10,7 +10,7 @@ use super::{machine, role};
 use crate::credentials::{CredentialErrorKind, Credentials};
 use crate::http::{Failure, Stage, Transport};
 use crate::model::server::Server;
-use crate::model::{Clock, Code, Secret, text};
+use crate::model::{Code, Secret, text};
 
 /// How long a service that is not the machine's own may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -25,7 +25,6 @@ pub struct Means {
     pub region: String,
     pub credentials: Credentials,
     pub transport: Arc<Transport>,
-    pub clock: Clock,
 }
 
 impl Means {
@@ -43,7 +42,7 @@ impl Means {
     }
 
     /// A variable that is no secret.
-    fn plain(&self, name: &str) -> Option<String> {
+    pub fn plain(&self, name: &str) -> Option<String> {
         self.variable(name).map(|value| value.expose().to_owned())
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::auth::unusable;
 use crate::http::Failure;
-use crate::model::{Clock, Secret};
+use crate::model::Secret;
 
 /// Keys are renewed this long before they end, in seconds.
 const RENEWED_BEFORE: i64 = 5 * 60;
@@ -98,19 +98,19 @@ impl Shared {
     pub async fn keys<F: Future<Output = Result<Keys, Failure>>>(
         &self,
         source: &Source,
-        clock: Clock,
+        now: Timestamp,
         ask: impl FnOnce() -> F,
     ) -> Result<Keys, Failure> {
         let cell = self.cell(source);
         let mut known = cell.lock().await;
         if let Some(known) = &*known
-            && known.is_fresh(clock.now())
+            && known.is_fresh(now)
         {
             return known.found.clone();
         }
         let mut found = ask().await;
         if let (Err(_), Some(Known { found: Ok(keys), .. })) = (&found, &*known)
-            && !keys.has_ended(clock.now())
+            && !keys.has_ended(now)
             && keys.expires.is_some()
         {
             found = Ok(keys.clone());
@@ -168,7 +168,7 @@ mod tests {
                     count.fetch_add(1, Ordering::Relaxed);
                     Ok(keys(Some(far)))
                 };
-                shared.keys(&Source::Chain, Clock::Fixed(now), ask).await.unwrap();
+                shared.keys(&Source::Chain, now, ask).await.unwrap();
             }
             assert_eq!(count.load(Ordering::Relaxed), asked, "{left} s left");
         }
@@ -182,9 +182,7 @@ mod tests {
             let shared = Shared::default();
             *shared.cell(&Source::Chain).lock().await =
                 Some(Known { asked: Instant::now() - ASKED_AGAIN, found: Ok(keys(Some(end))) });
-            let result = shared
-                .keys(&Source::Chain, Clock::Fixed(now), async || Err(unusable("gone")))
-                .await;
+            let result = shared.keys(&Source::Chain, now, async || Err(unusable("gone"))).await;
             assert_eq!(result.is_ok(), holds, "{left} s left");
         }
     }
@@ -195,14 +193,15 @@ mod tests {
         let source = Source::Profile("ops".into());
         for _ in 0..2 {
             let error = shared
-                .keys(&source, Clock::system(), async || Err(unusable("first")))
+                .keys(&source, Timestamp::UNIX_EPOCH, async || Err(unusable("first")))
                 .await
                 .unwrap_err();
             assert_eq!(error.message, "first");
         }
-        let kept = shared.keys(&source, Clock::system(), async || Ok(keys(None))).await;
+        let kept = shared.keys(&source, Timestamp::UNIX_EPOCH, async || Ok(keys(None))).await;
         assert!(kept.is_err(), "the failure is told again");
-        let other = shared.keys(&Source::Chain, Clock::system(), async || Ok(keys(None))).await;
+        let other =
+            shared.keys(&Source::Chain, Timestamp::UNIX_EPOCH, async || Ok(keys(None))).await;
         assert!(other.is_ok(), "another source is asked");
     }
 

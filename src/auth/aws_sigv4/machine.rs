@@ -81,8 +81,7 @@ async fn over_tls(
         if_none_match: None,
         body: None,
     };
-    let client =
-        Client::beside(&means.server, url, &Identity::default(), means.transport.clone(), false)?;
+    let client = Client::beside(&means.server, url, &Identity::default(), means.transport.clone())?;
     let exchange = client.send(&request).await?;
     Ok(Answer { status: exchange.status(), body: exchange.body.into() })
 }
@@ -94,7 +93,7 @@ async fn over_tls(
 /// When the service does not answer, or the instance has no role.
 pub async fn instance(means: &Means) -> Result<Option<Keys>, Failure> {
     let place = "the instance metadata service";
-    let variable = |name| means.variable(name).map(|value| value.expose().to_owned());
+    let variable = |name| means.plain(name);
     if variable("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     {
         return Ok(None);

@@ -65,7 +65,7 @@ pub async fn assume(
         ("ExternalId", profile.get("external_id")),
         ("DurationSeconds", profile.get("duration_seconds")),
     ]);
-    let signer = super::fixed(keys, means.region.clone(), "sts", means.clock);
+    let signer = super::fixed(keys, means.region.clone(), "sts", means.transport.clone());
     let credential =
         Credential { signer: Some(signer), confidential: true, ..Credential::default() };
     ask(place, &form, Some(&credential), means).await
@@ -122,7 +122,7 @@ async fn ask(
         body: Some(body),
     };
     let client =
-        Client::beside(&means.server, &url, &Identity::default(), means.transport.clone(), false)?;
+        Client::beside(&means.server, &url, &Identity::default(), means.transport.clone())?;
     let mut exchange = client.send(&request).await.map_err(|failure| Failure {
         message: format!("{place}: {SERVICE}: {}", failure.message),
         ..failure
@@ -160,10 +160,7 @@ fn refused(place: &str, exchange: &Exchange, answer: &[u8]) -> Failure {
 }
 
 fn endpoint(means: &Means) -> Result<Url, Failure> {
-    let own = means
-        .variable("AWS_ENDPOINT_URL_STS")
-        .or_else(|| means.variable("AWS_ENDPOINT_URL"))
-        .map(|url| url.expose().to_owned());
+    let own = means.plain("AWS_ENDPOINT_URL_STS").or_else(|| means.plain("AWS_ENDPOINT_URL"));
     let address = own.unwrap_or_else(|| {
         let suffix = if means.region.starts_with("cn-") { ".cn" } else { "" };
         format!("https://sts.{}.amazonaws.com{suffix}/", means.region)
