@@ -35,6 +35,8 @@ pub enum Command {
     Remove(command::remove::RemoveArgs),
     Maintenance(command::maintenance::MaintenanceArgs),
     Vendors(command::vendors::VendorsArgs),
+    Lint(command::lint::LintArgs),
+    Expiring(command::expiring::ExpiringArgs),
     Auth(command::auth::AuthArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),

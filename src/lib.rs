@@ -19,6 +19,7 @@ pub mod credentials;
 pub mod fhir;
 pub mod http;
 pub mod inventory;
+pub mod lint;
 pub mod model;
 pub mod probe;
 pub mod render;

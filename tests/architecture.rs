@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["context"],
     &["sandbox", "view"],
     &["render"],
+    &["lint"],
     &["probe"],
     &["auth"],
     &["serve"],

@@ -283,7 +283,7 @@ pub(super) fn selected(inventory: &Inventory, selection: &Selection) -> Result<V
 /// Exit 64.
 pub(super) fn fits(context: &Context) -> Result<()> {
     match context.options.output {
-        Format::Junit | Format::Nagios | Format::Openmetrics => {
+        Format::Junit | Format::Nagios | Format::Openmetrics | Format::Ics => {
             Err(Error::usage("this format does not fit this command; nothing was changed")
                 .hint("-o table, json, ndjson, yaml, csv and markdown do"))
         }

@@ -587,7 +587,10 @@ fn redirect_target(exchange: &Exchange, url: &Url) -> Option<Url> {
     url.join(exchange.header("location")?).ok()
 }
 
-fn proxy(server: &Server, transport: &Transport) -> Result<Option<reqwest::Proxy>, Failure> {
+pub(super) fn proxy(
+    server: &Server,
+    transport: &Transport,
+) -> Result<Option<reqwest::Proxy>, Failure> {
     match &server.network.proxy {
         Some(url) => reqwest::Proxy::all(url.clone()).map(Some).map_err(|_| {
             Failure::new(Stage::Setup, Code::new("network.proxy"), "the proxy's URL cannot be used")
@@ -613,7 +616,7 @@ fn with_key(url: &Url, credential: Option<&Credential>) -> Url {
     url
 }
 
-fn target_of(url: &Url) -> String {
+pub(super) fn target_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("the server");
     match url.port_or_known_default() {
         Some(port) => format!("{host}:{port}"),

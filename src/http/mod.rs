@@ -8,6 +8,7 @@ mod body;
 mod classify;
 mod client;
 pub mod machine;
+mod presented;
 mod proxy;
 mod resolve;
 mod retry;
@@ -17,6 +18,7 @@ mod tls;
 mod transport;
 
 pub use client::{Body, Client, Credential, Exchange, Request, Signer, Unsigned};
+pub use presented::{CertificateFacts, certificates_in, presented};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;
 pub use transport::{Identity, Transport};

@@ -153,7 +153,7 @@ fn markdown_rows_have_as_many_cells_as_the_head() {
 }
 
 /// The cases of a JUnit file: suite, case, and what stands in it.
-fn cases(xml: &str) -> Vec<(String, String, String)> {
+pub fn cases(xml: &str) -> Vec<(String, String, String)> {
     use quick_xml::events::Event;
     let mut reader = quick_xml::Reader::from_str(xml);
     let attribute = |element: &quick_xml::events::BytesStart<'_>, name: &str| {

@@ -155,3 +155,16 @@ pub fn check<'a>(server: &'a Value, name: &str) -> &'a Value {
         .find(|check| check["name"] == name)
         .unwrap_or_else(|| panic!("no {name} in {server}"))
 }
+
+/// Holds an output against the schema that is kept for it in `data/schema`.
+pub fn assert_schema(name: &str, output: &Value) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("data/schema/{name}.json"));
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema), "{name} is no JSON Schema");
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(output)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{name}: {}\n{output}", errors.join("\n"));
+}

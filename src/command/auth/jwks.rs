@@ -82,7 +82,9 @@ pub async fn run(args: &JwksArgs, context: &Context) -> Result<Outcome> {
         }
         let (key, pem) = SigningKey::generate(kind.into())
             .map_err(|error| Error::internal(error.to_string()))?;
-        keep(credentials, &settings.key, &pem).await?;
+        let kept = keep(credentials, &settings.key, &pem).await;
+        context.audit().outcome(Some(&server.name), &settings.key.to_string(), &kept);
+        kept?;
         key
     } else {
         read(credentials, settings).await?
@@ -94,7 +96,6 @@ pub async fn run(args: &JwksArgs, context: &Context) -> Result<Outcome> {
         crate::context::replace_file(path, format!("{text}\n").as_bytes())?;
     }
     if args.generate.is_some() {
-        context.audit().outcome(Some(&server.name), "auth.key made", &Ok(()));
         context.notice(&format!(
             "A new {} key is kept at {}. Register the set below, then: fhirctl auth test {}",
             key.algorithm().as_str(),

@@ -166,8 +166,7 @@ impl Rotation<'_> {
         };
         if !passed {
             steps.push("switch", StepStatus::Skipped, format!("{} stays in use", note.old));
-            let key = format!("auth.{field}");
-            change::refused(self.context, &self.args.name, &key, Some(&report));
+            change::refused(self.context, &self.args.name, &format!("auth.{field}"), Some(&report));
             let next = self.not_proven(notes, &note, &mut ended, &report).await?;
             return Ok(self.outcome(&steps, &ended, &next));
         }
@@ -270,7 +269,9 @@ impl Rotation<'_> {
             ours: true,
         };
         notes.write(&note)?;
-        jwks::keep(credentials, &new, &secret).await?;
+        let kept = jwks::keep(credentials, &new, &secret).await;
+        self.context.audit().outcome(Some(&self.args.name), &note.new, &kept);
+        kept?;
         Ok(note)
     }
 
@@ -423,6 +424,7 @@ impl Rotation<'_> {
         let message = if self.args.keep_old {
             format!("{} is kept, as asked", note.old)
         } else if self.delete(&note.old).await {
+            self.context.audit().outcome(Some(&self.args.name), &note.old, &Ok(()));
             format!("{} is deleted here; revoke it at the provider", note.old)
         } else {
             format!("{} is not ours to delete; do that, and revoke it at the provider", note.old)
@@ -487,8 +489,6 @@ impl Rotation<'_> {
         } else {
             ended.exit = Exit(77);
             steps.push("switch", StepStatus::Skipped, format!("{in_use} stays in use"));
-            let key = "tls.client_certificate";
-            change::refused(self.context, &self.args.name, key, Some(&report));
         }
         Ok(self.outcome(&steps, &ended, &[]))
     }
