@@ -52,11 +52,14 @@ fn subtype(record: &Record) -> Value {
         Kind::Command => {
             json!({"system": DICOM, "code": "110129", "display": "Security Configuration"})
         }
+        Kind::Credential if record.action == Action::Resolved => {
+            json!({"system": DICOM, "code": "110132", "display": "Use of Restricted Function"})
+        }
         Kind::Credential => {
             json!({"system": DICOM, "code": "110135", "display": "Object Security Attributes Changed"})
         }
         Kind::Recovery => {
-            json!({"system": DICOM, "code": "110138", "display": "Audit Log Used"})
+            json!({"system": DICOM, "code": "110101", "display": "Audit Log Used"})
         }
     }
 }

@@ -341,7 +341,7 @@ mod tests {
             log.append_all(&[entry("b")]).unwrap();
             let records = records(&log);
             assert_eq!(records.len(), 3);
-            assert!(records[1].target.as_deref().unwrap().starts_with("6 bytes"), "{records:?}");
+            assert!(records[1].target.as_deref().unwrap().starts_with("5 bytes"), "{records:?}");
             assert!(log.verify(&[]).unwrap().holds());
         }
     }

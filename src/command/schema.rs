@@ -8,7 +8,7 @@ use crate::inventory;
 use crate::model::text::nearest;
 use crate::model::{Error, Result};
 use crate::render::{Block, Cell, Output, Table};
-use crate::view::{self, schema};
+use crate::view;
 
 /// Print the JSON Schema of the inventory or of an output
 #[derive(Debug, Args)]
@@ -42,10 +42,6 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
     ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
-    ("audit-verify", "fhirctl audit verify -o json", schema::<view::audit::VerifyDocument>),
-    ("audit-log", "fhirctl audit log -o json", schema::<view::audit::LogDocument>),
-    ("audit-record", "a line of fhirctl audit log -o ndjson", schema::<view::audit::RecordLine>),
-    ("audit-head", "fhirctl audit head -o json", schema::<view::audit::HeadDocument>),
     ("lint", "fhirctl lint -o json", || kept(include_str!("../../data/schema/lint.json"))),
     ("expiring", "fhirctl expiring -o json", || {
         kept(include_str!("../../data/schema/expiring.json"))
@@ -63,7 +59,7 @@ fn kept(text: &str) -> Value {
 pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     let Some(name) = &args.name else { return Ok(Outcome::printed(list())) };
     let all = all();
-    let Some((_, _, make)) = all.iter().find(|(known, _, _)| known == name) else {
+    let Some((_, _, schema)) = all.iter().find(|(known, _, _)| known == name) else {
         let error = Error::not_found(format!("no such schema: {name}"));
         let near = nearest(name, all.iter().map(|(known, _, _)| *known));
         return Err(match near {
@@ -71,7 +67,7 @@ pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
             None => error.hint("fhirctl schema lists all schemas"),
         });
     };
-    let schema = make();
+    let schema = schema();
     let text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Outcome::printed(Output {
@@ -87,6 +83,10 @@ fn all() -> Vec<(&'static str, String, view::SchemaOf)> {
     let made = view::schemas().into_iter().map(|(name, schema)| {
         let what = match name {
             "check-server" => "one line of fhirctl check -o ndjson".to_owned(),
+            "audit-verify" => "fhirctl audit verify -o json".to_owned(),
+            "audit-log" => "fhirctl audit log -o json".to_owned(),
+            "audit-head" => "fhirctl audit head -o json".to_owned(),
+            "audit-record" => "one line of fhirctl audit log -o ndjson".to_owned(),
             "error" => "an error beside -o json, on standard error".to_owned(),
             command => format!("fhirctl {command} -o json"),
         };

@@ -149,7 +149,7 @@ fn verdict(document: &VerifyDocument) -> Vec<Block> {
         blocks.push(Block::text(format!("And {more} more.")));
     }
     blocks.push(Block::text(
-        "Next: copy the log as it is, and hold it against a backup. Records before the first problem can be relied on.",
+        "Next: keep a copy of the log as it is, and hold it against a backup and against heads that were kept elsewhere.",
     ));
     blocks
 }
@@ -266,10 +266,9 @@ pub fn fhir(found: &Found) -> Result<Output> {
 
 fn table(records: &[Record]) -> Table {
     let row = |record: &Record| {
-        let seconds = jiff::Timestamp::from_second(record.time.as_second()).unwrap_or(record.time);
         vec![
             Cell::toned(record.sequence.to_string(), Tone::Dim),
-            Cell::plain(seconds.to_string()),
+            Cell::plain(record.time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
             Cell::plain(&record.user),
             Cell::toned(&record.command, Tone::Strong),
             or_dash(record.server.as_deref()),
@@ -277,7 +276,7 @@ fn table(records: &[Record]) -> Table {
             how(record),
         ]
     };
-    let head = ["RECORD", "TIME", "USER", "COMMAND", "SERVER", "WHAT", "OUTCOME"];
+    let head = ["#", "TIME (UTC)", "USER", "COMMAND", "SERVER", "WHAT", "OUTCOME"];
     Table { head: head.map(str::to_owned).to_vec(), rows: records.iter().map(row).collect() }
 }
 

@@ -48,6 +48,7 @@ pub async fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome> {
                 if matches!(reference, SecretRef::Keyring { .. }) {
                     let gone = surroundings
                         .credentials
+                        .serving(name)
                         .delete(reference)
                         .await
                         .map_err(|error| change::credential_error(&error));
