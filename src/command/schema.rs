@@ -73,8 +73,11 @@ pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     }))
 }
 
+/// The same with words that are put together.
+type Named = (&'static str, String, fn() -> Value);
+
 /// Those of `SCHEMAS`, and those that are made from what a view prints.
-fn all() -> Vec<(&'static str, String, fn() -> Value)> {
+fn all() -> Vec<Named> {
     let kept = SCHEMAS.iter().map(|(name, what, schema)| (*name, (*what).to_owned(), *schema));
     let made = view::schemas().into_iter().map(|(name, schema)| {
         let what = match name {

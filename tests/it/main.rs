@@ -12,6 +12,7 @@ mod generated;
 mod http;
 mod inventory;
 mod presets;
+mod register;
 mod render;
 mod sample;
 mod sandbox;
