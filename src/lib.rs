@@ -10,6 +10,7 @@
 //! Imports go downward only, in the order of the modules below; `tests/architecture.rs` sees to it.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod command;

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["probe"],
     &["auth"],
     &["serve"],
-    &["inventory", "credentials", "http"],
+    &["inventory", "credentials", "http", "audit"],
     &["fhir"],
     &["model"],
 ];

@@ -109,13 +109,13 @@ pub(super) fn ask_machine(
 ) -> Result<Ask, Failure> {
     let resource =
         sent.scopes.join(" ").trim_end_matches("/.default").trim_end_matches('/').to_owned();
-    let app_service = credentials
-        .variable("IDENTITY_ENDPOINT")
-        .zip(credentials.variable("IDENTITY_HEADER"))
+    let app_service = super::variable(credentials, "IDENTITY_ENDPOINT")
+        .zip(super::variable(credentials, "IDENTITY_HEADER"))
         .filter(|_| settings.authority.is_none());
     let (mut endpoint, version, header) = match app_service {
         Some((endpoint, header)) => {
-            let endpoint = Url::parse(&endpoint)
+            // A name could lead elsewhere; this one means the machine itself.
+            let endpoint = Url::parse(&endpoint.replacen("//localhost", "//127.0.0.1", 1))
                 .map_err(|_| unusable("the variable IDENTITY_ENDPOINT holds no URL"))?;
             let mut value = HeaderValue::from_str(&header)
                 .map_err(|_| unusable("the variable IDENTITY_HEADER fits into no header"))?;
@@ -125,8 +125,7 @@ pub(super) fn ask_machine(
         None => {
             let host = match &settings.authority {
                 Some(authority) => authority.as_str().to_owned(),
-                None => credentials
-                    .variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
+                None => super::variable(credentials, "AZURE_POD_IDENTITY_AUTHORITY_HOST")
                     .unwrap_or_else(|| INSTANCE.to_owned()),
             };
             let place = format!("{}/metadata/identity/oauth2/token", host.trim_end_matches('/'));

@@ -37,10 +37,10 @@ pub(super) fn scopes(settings: &Google) -> Vec<String> {
 
 /// `GOOGLE_APPLICATION_CREDENTIALS`, the file that `gcloud` leaves, the machine.
 pub(super) async fn default_credentials(credentials: &Credentials) -> Result<Source, Failure> {
-    let named = credentials.variable("GOOGLE_APPLICATION_CREDENTIALS");
+    let named = super::variable(credentials, "GOOGLE_APPLICATION_CREDENTIALS");
     let left_by_gcloud = || {
-        let folder = credentials.variable("CLOUDSDK_CONFIG").or_else(|| {
-            credentials.variable("HOME").map(|home| format!("{home}/.config/gcloud"))
+        let folder = super::variable(credentials, "CLOUDSDK_CONFIG").or_else(|| {
+            super::variable(credentials, "HOME").map(|home| format!("{home}/.config/gcloud"))
         })?;
         let path = format!("{folder}/application_default_credentials.json");
         std::path::Path::new(&path).exists().then_some(path)
@@ -123,9 +123,8 @@ pub(super) fn ask(
 
 /// Asks the machine that this runs on for its account's token.
 pub(super) fn ask_machine(credentials: &Credentials, sent: Sent) -> Result<Ask, Failure> {
-    let host = credentials
-        .variable("GCE_METADATA_HOST")
-        .unwrap_or_else(|| "metadata.google.internal".to_owned());
+    let host = super::variable(credentials, "GCE_METADATA_HOST")
+        .unwrap_or_else(|| "169.254.169.254".to_owned());
     let place = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/token");
     let mut endpoint =
         Url::parse(&place).map_err(|_| unusable("the variable GCE_METADATA_HOST is no host"))?;

@@ -28,6 +28,8 @@ pub struct Login {
     state: String,
     verifier: String,
     returned: mpsc::Receiver<Result<String, Failure>>,
+    /// What the browser came back with, once it was waited for.
+    came: Option<Result<String, Failure>>,
     _listening: Listening,
 }
 
@@ -71,10 +73,25 @@ pub async fn begin(keeper: &Keeper, server: &Server, deadline: Instant) -> Resul
     let listening = serve::serve(port, Arc::new(handler))
         .map_err(|_| unusable("cannot listen for the browser's return"))?;
     let address = address(authorize, server, settings, &redirect_uri, &state, &verifier);
-    Ok(Login { address, redirect_uri, state, verifier, returned, _listening: listening })
+    Ok(Login {
+        address,
+        redirect_uri,
+        state,
+        verifier,
+        returned,
+        came: None,
+        _listening: listening,
+    })
 }
 
 impl Login {
+    /// Waits until the browser comes back.
+    pub async fn returned(&mut self) {
+        if self.came.is_none() {
+            self.came = self.returned.recv().await;
+        }
+    }
+
     /// Waits until the browser comes back, and exchanges its code for a token.
     ///
     /// # Errors
@@ -85,9 +102,10 @@ impl Login {
         server: &Server,
         until: Instant,
     ) -> Result<Token, Failure> {
-        let code = match tokio::time::timeout_at(until.into(), self.returned.recv()).await {
-            Ok(Some(code)) => code?,
-            _ => {
+        let _ = tokio::time::timeout_at(until.into(), self.returned()).await;
+        let code = match self.came.take() {
+            Some(code) => code?,
+            None => {
                 return Err(unusable("nobody signed in within the time").hint(
                     "Give it longer with --wait, or paste the address that the browser ended at.",
                 ));

@@ -5,6 +5,7 @@
 //! method.
 
 mod api_key;
+pub mod aws_sigv4;
 mod azure;
 mod basic;
 mod bearer;
@@ -75,7 +76,7 @@ impl Proof {
 /// `auth.credential_missing` when it cannot be had.
 pub async fn identity(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
     let key = match &server.tls.client_certificate {
-        Some(client) => Some(secret(&client.key, credentials).await?),
+        Some(client) => Some(secret(&client.key, &credentials.serving(&server.name)).await?),
         None => None,
     };
     Ok(Identity { key })
@@ -89,6 +90,7 @@ pub async fn extra_headers(
     server: &Server,
     credentials: &Credentials,
 ) -> Result<Credential, Failure> {
+    let credentials = &credentials.serving(&server.name);
     let mut always = Credential::default();
     for (name, value) in &server.extra_headers {
         let header = match value {
@@ -119,7 +121,7 @@ pub async fn proof(
     by_hand: bool,
     deadline: Instant,
 ) -> Result<Option<Proof>, Failure> {
-    let credentials = keeper.credentials();
+    let credentials = &keeper.credentials().serving(&server.name);
     let mut proof = always.clone();
     proof.confidential = true;
     let mut parts: Vec<String> = Vec::new();
@@ -154,8 +156,11 @@ pub async fn proof(
             proof.headers.push(token.header()?);
             return Ok(Some(Proof { credential: proof, token: Some(token), ticket: None }));
         }
-        Auth::AwsSigv4(_) => {
-            return Err(unusable("this version of fhirctl cannot sign in with aws-sigv4"));
+        Auth::AwsSigv4(settings) => {
+            match aws_sigv4::add(&mut proof, settings, server, keeper, deadline).await? {
+                Some(fixed) => parts.extend(fixed),
+                None => return Ok(Some(Proof { credential: proof, token: None, ticket: None })),
+            }
         }
     }
     // An account is one at one origin, whatever entry of the inventory offers it.
@@ -168,6 +173,11 @@ pub async fn proof(
     };
     let ticket = keeper.admit(server, &id, by_hand, deadline).await?;
     Ok(Some(Proof { credential: proof, token: None, ticket: Some(ticket) }))
+}
+
+/// A variable by which a machine says where its own credentials are.
+fn variable(credentials: &Credentials, name: &str) -> Option<String> {
+    credentials.variable(name).map(|value| value.expose().to_owned())
 }
 
 async fn secret(reference: &SecretRef, credentials: &Credentials) -> Result<Secret, Failure> {

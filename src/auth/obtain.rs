@@ -9,7 +9,7 @@ use super::discovery::{SmartConfiguration, smart_configuration};
 use super::explain::{self, Facts};
 use super::keeper::{Freshness, Keeper};
 use super::seal::Seal;
-use super::token::{Answer, Ask, Refusal, Sent, Token};
+use super::token::{Answer, Ask, How, Refusal, Sent, Token};
 use super::{azure, google, identity, oauth2, secret, smart_backend};
 use crate::http::{Client, Failure, Request, Stage};
 use crate::model::server::{Auth, AzureProof, Flow, Server};
@@ -56,8 +56,8 @@ pub(super) async fn token(
         return Ok(token);
     }
     let mut ticket = keeper.admit(server, &id, by_hand, deadline).await?;
-    let (ask, client) = material.ask(keeper, server, kept.as_ref(), deadline).await?;
-    match super::token::request(&client, &ask, keeper.now(), deadline).await? {
+    let ask = material.ask(keeper, server, kept.as_ref(), deadline).await?;
+    match send(keeper, server, &ask, deadline).await? {
         Answer::Token(mut token) => {
             if token.refresh_token.is_none() {
                 // A provider that does not rotate leaves the old one in force (RFC 6749 §6).
@@ -107,8 +107,7 @@ pub async fn redeem(
         verifier,
         sent,
     )?;
-    let client = beside(keeper, server, &ask.endpoint).await?;
-    match super::token::request(&client, &ask, keeper.now(), deadline).await? {
+    match send(keeper, server, &ask, deadline).await? {
         Answer::Token(token) => {
             keeper.keep(&id, &token, Some(&seal));
             let mut ticket = keeper.admit(server, &id, true, deadline).await?;
@@ -152,7 +151,7 @@ struct Material {
 
 impl Material {
     async fn of(keeper: &Keeper, server: &Server) -> Result<Material, Failure> {
-        let credentials = keeper.credentials();
+        let credentials = &keeper.credentials().serving(&server.name);
         let reference = match &server.auth {
             Auth::OAuth2(settings) => settings.client_secret.as_ref(),
             Auth::SmartBackend(settings) => Some(&settings.key),
@@ -228,7 +227,7 @@ impl Material {
         server: &Server,
         kept: Option<&Token>,
         deadline: Instant,
-    ) -> Result<(Ask, Client), Failure> {
+    ) -> Result<Ask, Failure> {
         let now = keeper.now();
         let missing = || super::unusable("the secret for the sign-in is not there");
         let secret = self.secret.as_ref();
@@ -270,8 +269,7 @@ impl Material {
             },
             _ => return Err(super::unusable("this method does not use tokens")),
         };
-        let client = beside(keeper, server, &ask.endpoint).await?;
-        Ok((ask, client))
+        Ok(ask)
     }
 }
 
@@ -382,16 +380,25 @@ pub(super) async fn discover(
     smart_configuration(&client, server, deadline).await
 }
 
+async fn send(
+    keeper: &Keeper,
+    server: &Server,
+    ask: &Ask,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let now = keeper.now();
+    if matches!(ask.how, How::Get) {
+        return super::token::ask_machine(ask, now).await;
+    }
+    let client = beside(keeper, server, &ask.endpoint).await?;
+    super::token::request(&client, ask, now, deadline).await
+}
+
 /// A client for the token endpoint, with the server's client certificate where it is on the same
 /// host.
 async fn beside(keeper: &Keeper, server: &Server, address: &Url) -> Result<Client, Failure> {
     let identity = identity(server, keeper.credentials()).await?;
-    let own_machine = match &server.auth {
-        Auth::Azure(settings) => settings.proof == AzureProof::ManagedIdentity,
-        Auth::Google(settings) => settings.credentials.is_none(),
-        _ => false,
-    };
-    Client::beside(server, address, &identity, keeper.transport().clone(), own_machine)
+    Client::beside(server, address, &identity, keeper.transport().clone())
 }
 
 /// Finds out what a refusal means; asks for nothing but published documents.

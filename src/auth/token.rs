@@ -1,6 +1,6 @@
 //! One request to a token endpoint, and what its answer means (RFC 6749 §5).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::discovery::SmartConfiguration;
 use super::key::Signature;
-use crate::http::{Body, Client, Credential, Exchange, Failure, Request, Stage};
+use crate::http::{Body, Client, Credential, Failure, Request, Stage, machine};
 use crate::model::{Code, Secret, limits};
 
 /// Most bytes of a token endpoint's answer.
@@ -181,7 +181,37 @@ pub(super) async fn request(
         body,
     };
     let exchange = client.send(&request).await.map_err(|failure| unreached(failure, ask))?;
-    judge(&exchange, ask, now)
+    let came = Came {
+        status: exchange.status(),
+        body: &exchange.body,
+        clock_skew_ms: exchange.http.clock_skew_ms,
+        retry_after: exchange.retry_after(),
+    };
+    judge(&came, ask, now)
+}
+
+/// Asks the service of the machine that this runs on.
+///
+/// # Errors
+/// `auth.token_endpoint` when it does not answer, or not with a token.
+pub(super) async fn ask_machine(ask: &Ask, now: Timestamp) -> Result<Answer, Failure> {
+    let place = place(&ask.endpoint);
+    let answer =
+        machine::ask(http::Method::GET, &ask.endpoint, &ask.headers).await.map_err(|why| {
+            failed(&format!("no token from this machine: {why}"), &place)
+                .hint("Does this run on a machine of that cloud, and has it an identity?")
+        })?;
+    let came =
+        Came { status: answer.status, body: &answer.body, clock_skew_ms: None, retry_after: None };
+    judge(&came, ask, now)
+}
+
+/// What is looked at of an answer.
+struct Came<'a> {
+    status: u16,
+    body: &'a [u8],
+    clock_skew_ms: Option<i64>,
+    retry_after: Option<Duration>,
 }
 
 /// The endpoint without its query, for messages.
@@ -228,11 +258,11 @@ fn failed(message: &str, place: &str) -> Failure {
     )
 }
 
-fn judge(exchange: &Exchange, ask: &Ask, now: Timestamp) -> Result<Answer, Failure> {
+fn judge(came: &Came<'_>, ask: &Ask, now: Timestamp) -> Result<Answer, Failure> {
     let place = place(&ask.endpoint);
-    let status = exchange.status();
-    let json: Option<Value> = serde_json::from_slice(&exchange.body).ok();
-    let words = || server_words(exchange);
+    let status = came.status;
+    let json: Option<Value> = serde_json::from_slice(came.body).ok();
+    let words = || server_words(came.body);
     if !(200..300).contains(&status) {
         let error = json.as_ref().and_then(error_name);
         if let Some(error) = error {
@@ -251,24 +281,24 @@ fn judge(exchange: &Exchange, ask: &Ask, now: Timestamp) -> Result<Answer, Failu
                 status,
                 error: bounded(&error),
                 description: bounded(description),
-                clock_skew_ms: exchange.http.clock_skew_ms,
+                clock_skew_ms: came.clock_skew_ms,
             }));
         }
         if status == 401 {
             return Ok(Answer::Refused(Refusal {
                 status,
-                clock_skew_ms: exchange.http.clock_skew_ms,
+                clock_skew_ms: came.clock_skew_ms,
                 ..Refusal::default()
             }));
         }
-        let wait = match (status, exchange.retry_after()) {
+        let wait = match (status, came.retry_after) {
             (429 | 503, Some(wait)) => format!("; it asks to wait {} s", wait.as_secs()),
             _ => String::new(),
         };
         return Err(failed(&format!("HTTP {status}{wait}"), &place).server_text(words()));
     }
     let Some(json) = json.filter(Value::is_object) else {
-        let what = match exchange.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        let what = match came.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => "an empty body",
             Some(b'<') => "an HTML or XML page",
             Some(_) => "no JSON object",
@@ -294,8 +324,8 @@ fn error_name(json: &Value) -> Option<String> {
     }
 }
 
-fn server_words(exchange: &Exchange) -> Option<String> {
-    let start = &exchange.body[..exchange.body.len().min(limits::SERVER_TEXT_CHARS * 4)];
+fn server_words(body: &[u8]) -> Option<String> {
+    let start = &body[..body.len().min(limits::SERVER_TEXT_CHARS * 4)];
     let text = String::from_utf8_lossy(start);
     let text = text.trim();
     // A body that holds a token is nobody's to see.

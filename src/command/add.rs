@@ -4,7 +4,7 @@ mod ask;
 mod fetch;
 mod from;
 mod plan;
-mod secret;
+pub(super) mod secret;
 mod sequence;
 
 use clap::{Args, ValueEnum};

@@ -183,10 +183,9 @@ impl Gate<'_> {
         let concurrency = self.context.options.concurrency as usize;
         let progress = self.context.progress("checking", self.servers.len());
         let held = self.held();
-        let free = |index: &usize| !held.iter().any(|(held, _)| held == index);
-        let servers: Vec<Arc<Server>> = (0..self.servers.len())
-            .filter(free)
-            .filter_map(|index| self.servers.get(index).cloned())
+        let servers: Vec<Arc<Server>> = (self.servers.iter().zip(&held))
+            .filter(|(_, held)| held.is_none())
+            .map(|(server, _)| Arc::clone(server))
             .collect();
         let asked = servers.len();
         let checked = probe::check_all(servers, &surroundings, &self.options, concurrency, |_| {
@@ -194,12 +193,11 @@ impl Gate<'_> {
         })
         .await;
         progress.finish();
-        let (mut reports, snapshots) = split(checked);
+        let (checked, snapshots) = split(checked);
         let notes = note(&held);
-        for (index, report) in held {
-            // In rising order, so that each finds its place among those before it.
-            reports.insert(index.min(reports.len()), report);
-        }
+        let mut checked = checked.into_iter();
+        let reports: Vec<ServerReport> =
+            held.into_iter().filter_map(|held| held.or_else(|| checked.next())).collect();
         if let Some(path) = &self.args.save_baseline {
             self.save_baseline(path, snapshots, asked)?;
         }
@@ -224,19 +222,16 @@ impl Gate<'_> {
         Ok((view::check::output(run, meta), verdict.exit))
     }
 
-    /// The servers that nobody named and whose vendor forbids to watch them: by their place, with
-    /// the report that takes the checks' place.
-    fn held(&self) -> Vec<(usize, ServerReport)> {
+    /// For each server that nobody named and whose vendor forbids to watch it the report that takes
+    /// the checks' place; `None` for those that are checked.
+    fn held(&self) -> Vec<Option<ServerReport>> {
         let now = self.context.clock.now();
-        let named = |server: &Server| self.args.selector.selectors.contains(&server.name);
-        let servers = self.servers.iter().enumerate();
-        servers
-            .filter(|(_, server)| !named(server))
-            .filter_map(|(index, server)| {
-                let reason = server.may_be_scheduled(now).err()?;
-                Some((index, probe::unapproved(server, &self.options, &reason, now)))
-            })
-            .collect()
+        let hold = |server: &Arc<Server>| {
+            let reason = server.may_be_scheduled(now).err()?;
+            let named = self.args.selector.selectors.contains(&server.name);
+            (!named).then(|| probe::unapproved(server, &self.options, &reason, now))
+        };
+        self.servers.iter().map(hold).collect()
     }
 
     fn save_baseline(
@@ -304,24 +299,27 @@ fn split(
 const NAMED: usize = 5;
 
 /// What a reader has to know of the servers that were left out.
-fn note(held: &[(usize, ServerReport)]) -> Vec<String> {
-    let [(_, first), others @ ..] = held else { return Vec::new() };
-    if others.is_empty() {
-        let hint = Unapproved::hint(&first.name);
-        return vec![format!("{} was {}; {hint}", first.name, first.message)];
+fn note(held: &[Option<ServerReport>]) -> Vec<String> {
+    let mut names = held.iter().flatten().map(|report| report.name.as_str());
+    let count = held.iter().flatten().count();
+    match held.iter().flatten().next() {
+        None => Vec::new(),
+        Some(only) if count == 1 => {
+            vec![format!("{} was {}; {}", only.name, only.message, Unapproved::hint(&only.name))]
+        }
+        Some(_) => {
+            let mut named: Vec<&str> = names.by_ref().take(NAMED).collect();
+            if names.next().is_some() {
+                named.push("…");
+            }
+            vec![format!(
+                "{count} servers were not checked, because their vendors' terms forbid monitoring and \
+                 no approval holds ({}); {}",
+                named.join(", "),
+                Unapproved::hint("NAME")
+            )]
+        }
     }
-    let mut names: Vec<&str> =
-        held.iter().take(NAMED).map(|(_, report)| report.name.as_str()).collect();
-    if held.len() > NAMED {
-        names.push("…");
-    }
-    vec![format!(
-        "{} servers were not checked, because their vendors' terms forbid monitoring and no approval \
-         holds ({}); {}",
-        held.len(),
-        names.join(", "),
-        Unapproved::hint("NAME")
-    )]
 }
 
 /// A server by its exact name.

@@ -5,6 +5,8 @@
 
 pub mod activate;
 pub mod add;
+pub mod audit;
+pub mod auth;
 mod change;
 pub mod check;
 pub mod complete;

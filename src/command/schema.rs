@@ -8,7 +8,7 @@ use crate::inventory;
 use crate::model::text::nearest;
 use crate::model::{Error, Result};
 use crate::render::{Block, Cell, Output, Table};
-use crate::view;
+use crate::view::{self, schema};
 
 /// Print the JSON Schema of the inventory or of an output
 #[derive(Debug, Args)]
@@ -42,6 +42,10 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
     ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
+    ("audit-verify", "fhirctl audit verify -o json", schema::<view::audit::VerifyDocument>),
+    ("audit-log", "fhirctl audit log -o json", schema::<view::audit::LogDocument>),
+    ("audit-record", "a line of fhirctl audit log -o ndjson", schema::<view::audit::RecordLine>),
+    ("audit-head", "fhirctl audit head -o json", schema::<view::audit::HeadDocument>),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 
@@ -55,7 +59,7 @@ fn kept(text: &str) -> Value {
 pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     let Some(name) = &args.name else { return Ok(Outcome::printed(list())) };
     let all = all();
-    let Some((_, _, schema)) = all.iter().find(|(known, _, _)| known == name) else {
+    let Some((_, _, make)) = all.iter().find(|(known, _, _)| known == name) else {
         let error = Error::not_found(format!("no such schema: {name}"));
         let near = nearest(name, all.iter().map(|(known, _, _)| *known));
         return Err(match near {
@@ -63,7 +67,7 @@ pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
             None => error.hint("fhirctl schema lists all schemas"),
         });
     };
-    let schema = schema();
+    let schema = make();
     let text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Outcome::printed(Output {
@@ -73,11 +77,8 @@ pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     }))
 }
 
-/// The same with words that are put together.
-type Named = (&'static str, String, fn() -> Value);
-
 /// Those of `SCHEMAS`, and those that are made from what a view prints.
-fn all() -> Vec<Named> {
+fn all() -> Vec<(&'static str, String, view::SchemaOf)> {
     let kept = SCHEMAS.iter().map(|(name, what, schema)| (*name, (*what).to_owned(), *schema));
     let made = view::schemas().into_iter().map(|(name, schema)| {
         let what = match name {

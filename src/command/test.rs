@@ -43,7 +43,7 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
         run_id: Uuid::new_v4().to_string(),
         ..view::check::Meta::default()
     };
-    let output = view::test::output(report, context.clock.now(), &meta)?;
+    let output = view::test::output(report, verdict.exit.0, context.clock.now(), &meta)?;
     Ok(Outcome { output: Some(output), exit: verdict.exit })
 }
 

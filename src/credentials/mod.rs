@@ -15,7 +15,7 @@ mod harden;
 pub mod keyring;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ use env::Variables;
 
 /// Most bytes of one secret.
 pub const SECRET_BYTES: usize = 64 * 1024;
+
+/// Most bytes of a file that belongs to another program.
+const FOREIGN_BYTES: usize = 1024 * 1024;
 
 /// How long a failure is told again instead of being tried again.
 ///
@@ -60,6 +63,29 @@ pub struct Policy {
 #[derive(Clone)]
 pub struct Credentials {
     inner: Arc<Inner>,
+    /// The server for which this handle asks.
+    server: Option<Arc<str>>,
+    observer: Option<Observer>,
+}
+
+/// Told of every use of a reference, also of one that was resolved before.
+pub type Observer = Arc<dyn Fn(&Use<'_>) + Send + Sync>;
+
+/// One use of a reference; it holds nothing secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Use<'a> {
+    pub server: Option<&'a str>,
+    pub reference: &'a SecretRef,
+    pub kind: UseKind,
+    /// Why it failed.
+    pub error: Option<CredentialErrorKind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseKind {
+    Resolved,
+    Stored,
+    Deleted,
 }
 
 struct Inner {
@@ -79,7 +105,19 @@ impl Credentials {
 
     fn with_variables(policy: Policy, variables: Variables) -> Credentials {
         let inner = Inner { policy, variables, cells: Mutex::default() };
-        Credentials { inner: Arc::new(inner) }
+        Credentials { inner: Arc::new(inner), server: None, observer: None }
+    }
+
+    /// The same with somebody who is told of every use.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Credentials {
+        Credentials { observer: Some(observer), ..self }
+    }
+
+    /// The same for one server: its name stands beside every use.
+    #[must_use]
+    pub fn serving(&self, server: &str) -> Credentials {
+        Credentials { server: Some(server.into()), ..self.clone() }
     }
 
     /// The secret behind a reference.
@@ -88,6 +126,12 @@ impl Credentials {
     /// When it is not there, may not be read, or did not come in time. The error names the
     /// reference and never a secret.
     pub async fn resolve(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {
+        let found = self.known_or_found(reference).await;
+        self.tell(reference, UseKind::Resolved, found.as_ref().err());
+        found
+    }
+
+    async fn known_or_found(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {
         let cell = self.cell(reference);
         let mut known = cell.lock().await;
         match &*known {
@@ -111,7 +155,9 @@ impl Credentials {
     ) -> Result<(), CredentialError> {
         let (name, field) = keyring_entry(reference, "stored")?;
         self.forget(reference);
-        keyring::set(name, field, secret, self.inner.policy.interactive).await
+        let stored = keyring::set(name, field, secret, self.inner.policy.interactive).await;
+        self.tell(reference, UseKind::Stored, stored.as_ref().err());
+        stored
     }
 
     /// Takes a secret out of the keyring; one that is not there is no error.
@@ -121,19 +167,51 @@ impl Credentials {
     pub async fn delete(&self, reference: &SecretRef) -> Result<(), CredentialError> {
         let (name, field) = keyring_entry(reference, "deleted")?;
         self.forget(reference);
-        keyring::delete(name, field, self.inner.policy.interactive).await
+        let deleted = keyring::delete(name, field, self.inner.policy.interactive).await;
+        self.tell(reference, UseKind::Deleted, deleted.as_ref().err());
+        deleted
     }
 
-    /// A variable that says where a machine's own credentials are; `None` when it is unset or empty.
-    #[must_use]
-    pub fn variable(&self, name: &str) -> Option<String> {
-        self.inner.variables.get(name)?.into_string().ok().filter(|value| !value.is_empty())
+    fn tell(&self, reference: &SecretRef, kind: UseKind, error: Option<&CredentialError>) {
+        if let Some(observer) = &self.observer {
+            let error = error.map(|error| error.kind);
+            observer(&Use { server: self.server.as_deref(), reference, kind, error });
+        }
     }
 
     /// The age identity of this user's environment, as the key that it is; `None` without one.
     pub async fn age_identity(&self) -> Option<Secret> {
         let path = self.inner.variables.identity_file()?;
         self.resolve(&SecretRef::File { path }).await.ok()
+    }
+
+    /// The value of an environment variable that another program's conventions give a meaning to,
+    /// such as `AWS_PROFILE`; `None` when it is unset, empty or not text.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<Secret> {
+        env::read(&self.inner.variables, name).ok()
+    }
+
+    /// A file of another program's making, such as `~/.aws/credentials`: at most 1 MiB of text.
+    ///
+    /// Its permissions are that program's business, and so is its format.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, is too large or did not come in time.
+    pub async fn file(&self, path: &Path) -> Result<Secret, CredentialError> {
+        let reference = SecretRef::File { path: path.to_owned() };
+        let path = path.to_owned();
+        let bytes = off_thread(FILE_LIMIT, &reference, move || {
+            file::read(&path, file::Rules::open(FOREIGN_BYTES))
+        })
+        .await?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            CredentialError::malformed(
+                format!("{reference}: what is there is not UTF-8 text"),
+                "is this the right file?".into(),
+            )
+        })?;
+        Ok(Secret::new(text.to_owned()))
     }
 
     async fn fetch(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {

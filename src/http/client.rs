@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::body::{self, BodyError};
 use super::classify::{self, Circumstances};
 use super::resolve::{SystemResolver, address_not_allowed, is_allowed};
+use super::signing;
 use super::timing::{ConnectMarks, Marks};
 use super::tls::{self, Seen};
 use super::{Failure, Identity, Stage, Transport, parse_retry_after};
@@ -24,6 +25,8 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// Signs a request whose method, URL, headers and body are complete; gives the headers to add.
+///
+/// The URL is the one that is sent. Its query is strictly encoded ([`signing::strictly_encoded`]).
 pub type Signer = Arc<
     dyn Fn(Unsigned) -> BoxFuture<'static, Result<Vec<(HeaderName, HeaderValue)>, Failure>>
         + Send
@@ -102,6 +105,8 @@ pub struct Exchange {
     pub body: Vec<u8>,
     /// How long our own rate limit held the request back before it was sent.
     pub held_back: Duration,
+    /// Whether the request was proved by a signature over it.
+    pub signed: bool,
     received_at: Timestamp,
 }
 
@@ -219,8 +224,7 @@ impl Client {
     /// endpoint.
     ///
     /// On the server's own host its settings hold. Elsewhere its pins, client certificate and
-    /// allowed addresses do not, and its CA counts beside the system's. Addresses of the network
-    /// link and of cloud metadata services are refused unless this is the machine's `own_service`.
+    /// allowed addresses do not, and its CA counts beside the system's.
     ///
     /// # Errors
     /// As [`Client::new`]; `auth.token_endpoint` when the address is none that could be asked.
@@ -229,7 +233,6 @@ impl Client {
         address: &Url,
         identity: &Identity,
         transport: Arc<Transport>,
-        own_service: bool,
     ) -> Result<Client, Failure> {
         let mut origin = address.clone();
         origin.set_query(None);
@@ -250,8 +253,6 @@ impl Client {
             other.network.allowed_addresses.clear();
             identity = Identity::default();
         }
-        // The machine's own service speaks plain HTTP, on the link or through its agent.
-        other.allow_insecure |= own_service;
         Client::new(&other, &identity, transport)
     }
 
@@ -361,7 +362,10 @@ impl Client {
     ) -> Result<Exchange, Failure> {
         let request_id = Uuid::new_v4().to_string();
         let mut headers = self.request_headers(request, &request_id);
-        let sent_url = with_key(url, request.credential);
+        let mut sent_url = with_key(url, request.credential);
+        if request.credential.is_some_and(|credential| credential.signer.is_some()) {
+            sent_url = signing::strictly_encoded(sent_url);
+        }
         self.sign(request, &sent_url, &mut headers).await?;
         self.marks.reset();
         let prepared = match &request.body {
@@ -406,6 +410,9 @@ impl Client {
                     headers: std::mem::take(response.headers_mut()),
                     body,
                     held_back: Duration::ZERO,
+                    signed: request
+                        .credential
+                        .is_some_and(|credential| credential.signer.is_some()),
                     received_at,
                 })
             }

@@ -7,9 +7,11 @@
 mod body;
 mod classify;
 mod client;
+pub mod machine;
 mod proxy;
 mod resolve;
 mod retry;
+mod signing;
 mod timing;
 mod tls;
 mod transport;

@@ -19,6 +19,7 @@ pub use self::kinds::{
 };
 pub use self::template::{filled, placeholders_in};
 use super::raw::RawServer;
+use super::raw_auth::Flow;
 pub use super::raw_auth::Method;
 
 /// The text of each preset, by its file's name.
@@ -88,6 +89,25 @@ pub(super) fn layer(preset: &Preset) -> RawServer {
     serde_json::from_value(preset.settings.clone()).unwrap_or_default()
 }
 
+/// The scopes that a vendor wants where the inventory names none; `None` leaves it to the method.
+///
+/// They stand apart from `settings`: scopes alone, beside no method, are an error in an inventory.
+pub(super) fn scopes(
+    preset: &Preset,
+    method: Option<Method>,
+    flow: Option<Flow>,
+) -> Option<Vec<String>> {
+    let scopes = preset.sign_in.scopes.as_ref()?;
+    match (method?, scopes.habit) {
+        // A person who signs in asks for scopes of their own.
+        (Method::Oauth2, _) if flow == Some(Flow::AuthorizationCode) => None,
+        (Method::Oauth2 | Method::SmartBackend, ScopeHabit::NoneSent) => Some(Vec::new()),
+        (Method::Oauth2 | Method::SmartBackend, ScopeHabit::ListEach)
+        | (Method::Oauth2, ScopeHabit::Fixed) => Some(scopes.usual.clone()),
+        _ => None,
+    }
+}
+
 /// The values that hold where nothing else is said.
 pub(super) fn built_in() -> &'static RawServer {
     static READ: OnceLock<RawServer> = OnceLock::new();
@@ -106,7 +126,7 @@ mod tests {
     use crate::inventory::problem::Report;
     use crate::inventory::tree::Tree;
     use crate::inventory::walk::walk;
-    use crate::inventory::{Overrides, parse};
+    use crate::inventory::{Overrides, effective, parse};
     use crate::model::server::Auth;
 
     /// Reads settings as a file's `defaults` would be read.
@@ -223,6 +243,45 @@ mod tests {
             let preset = preset(name).unwrap();
             assert_eq!(server.monitoring, preset.monitoring(), "{name}");
             assert!(server.monitoring.source.is_some());
+        }
+    }
+
+    #[test]
+    fn a_vendor_gets_the_scopes_that_it_wants_unless_the_entry_names_its_own() {
+        let backend = "method: smart-backend, client_id: c, key: 'env:K'";
+        let secret = "method: oauth2, client_id: c, client_secret: 'env:S'";
+        let code = "method: oauth2, client_id: c, flow: authorization-code";
+        let own = "method: smart-backend, client_id: c, key: 'env:K', scopes: [system/Patient.rs]";
+        for (vendor, auth, expected) in [
+            ("epic", backend, Some(vec![])),
+            ("epic", own, Some(vec!["system/Patient.rs"])),
+            ("cerner", backend, Some(vec!["system/Patient.read", "system/Observation.read"])),
+            ("cerner", secret, Some(vec!["system/Patient.read", "system/Observation.read"])),
+            ("cerner", code, None),
+            ("ms-fhir-server", secret, Some(vec!["fhir-api"])),
+            ("helios", backend, None),
+            ("hapi", secret, None),
+        ] {
+            let text = format!(
+                "version: 1\nservers:\n  - {{name: a, url: 'https://a.example.org/r4', vendor: {vendor}, auth: {{{auth}}}}}\n"
+            );
+            let path = std::path::Path::new("servers.yaml");
+            let read = parse(&text, path, &Overrides::default());
+            let inventory = read.unwrap_or_else(|error| panic!("{vendor}: {}", error.message));
+            let scopes = match &inventory.servers[0].auth {
+                Auth::OAuth2(settings) => settings.scopes.clone(),
+                Auth::SmartBackend(settings) => settings.scopes.clone(),
+                other => panic!("{other:?}"),
+            };
+            let expected =
+                expected.map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(scopes, expected, "{vendor} {auth}");
+            let values = effective(&text, path, "a", &Overrides::default()).unwrap();
+            let shown = values.iter().find(|value| value.key == "auth.scopes");
+            assert_eq!(shown.map(|value| &value.value), expected.map(Value::from).as_ref());
+            if let Some(shown) = shown.filter(|_| auth != own) {
+                assert_eq!(shown.origin, format!("preset {vendor}"));
+            }
         }
     }
 

@@ -144,7 +144,11 @@ impl Build<'_> {
     fn server(&mut self, raw: RawServer, overrides: &Overrides) -> Option<Server> {
         let name = raw.name?;
         let url: BaseUrl = link::base_url(&raw.url?).ok()?;
-        let auth = raw.auth.unwrap_or_default().0;
+        let preset = raw.vendor.as_deref().and_then(preset::preset);
+        let mut auth = raw.auth.unwrap_or_default().0;
+        if auth.scopes.is_none() {
+            auth.scopes = preset.and_then(|preset| preset::scopes(preset, auth.method, auth.flow));
+        }
         let allow_insecure =
             raw.allow_insecure.unwrap_or_default() || auth.allow_insecure.unwrap_or_default();
         let tls = self.tls(raw.tls.unwrap_or_default())?;
@@ -170,7 +174,6 @@ impl Build<'_> {
             Some((deadline, _)) => deadline,
             None => raw.deadline?.0,
         };
-        let preset = raw.vendor.as_deref().and_then(preset::preset);
         let monitoring = preset.map(preset::Preset::monitoring).unwrap_or_default();
         Some(Server {
             name,

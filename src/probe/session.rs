@@ -161,6 +161,14 @@ impl<'a> Session<'a> {
     async fn note_verdict(&mut self, exchange: &Exchange) {
         let keeper = &self.surroundings.keeper;
         let Some(Ok(Some(proof))) = &mut self.proof else { return };
+        if let Some(problem) = refused_signature(exchange) {
+            // A wrong clock says nothing of the key.
+            if problem.code != Code::new("auth.clock_skew") {
+                proof.refused(keeper, problem.code).await;
+            }
+            self.refused = Some(problem);
+            return;
+        }
         match exchange.status() {
             401 => {
                 proof.refused(keeper, Code::new("auth.unauthorized")).await;
@@ -262,6 +270,9 @@ fn accept(format: Format) -> &'static str {
 /// What a status other than success means.
 pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem> {
     let status = exchange.status();
+    if let Some(problem) = refused_signature(exchange) {
+        return Some(problem);
+    }
     let problem = match status {
         200..=299 | 304 => return None,
         400 | 495 | 496 => match client_certificate(exchange) {
@@ -299,6 +310,17 @@ pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem>
         _ => http_status(status),
     };
     Some(problem.server_text(server_words(exchange)))
+}
+
+/// What AWS says about a signature that it does not take.
+pub(super) fn refused_signature(exchange: &Exchange) -> Option<Problem> {
+    let refusal = exchange
+        .signed
+        .then(|| auth::aws_sigv4::explain(exchange.status(), &exchange.body))
+        .flatten()?;
+    let mut problem = Problem::new(refusal.code, refusal.message).server_text(refusal.server_text);
+    problem.hint = refusal.hint;
+    Some(problem)
 }
 
 fn http_status(status: u16) -> Problem {

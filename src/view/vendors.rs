@@ -228,8 +228,11 @@ fn extra_header(header: &ExtraHeader) -> String {
 fn bulk(bulk: &Bulk) -> Vec<(String, Cell)> {
     let mut facts = Facts::new(&bulk.unconfirmed);
     let levels: Vec<String> = bulk.levels.iter().map(level).collect();
-    let export = if levels.is_empty() { "none".to_owned() } else { levels.join(", ") };
-    facts.doubt("export of", export, facts.doubts("levels"));
+    match (levels.is_empty(), facts.doubts("levels")) {
+        (true, true) => facts.doubt("export of", "not known", true),
+        (true, false) => facts.say("export of", "none"),
+        (false, doubted) => facts.doubt("export of", levels.join(", "), doubted),
+    }
     let methods: Vec<&str> = bulk.methods.iter().map(|method| http_method(*method)).collect();
     if !methods.is_empty() {
         facts.some("asked for by", "methods", Some(methods.join(", ")));

@@ -3,6 +3,8 @@
 // Clippy's leave for tests ends at the test functions: their helpers fail a test by panicking too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod audit;
+mod aws_sigv4;
 mod check;
 mod credentials;
 mod doctor;

@@ -182,3 +182,26 @@ fn an_approval_without_a_name_or_a_reference_is_none() {
         assert!(said.contains(words), "{terms}\n{said}");
     }
 }
+
+#[test]
+fn many_left_out_servers_make_one_note_and_keep_their_order() {
+    let mut inventory = "version: 1\nservers:\n".to_owned();
+    for index in 0..8 {
+        let vendor = if index % 2 == 0 { ", vendor: altera" } else { ", deadline: 1s" };
+        inventory += &format!("  - {{name: s{index}, url: 'http://127.0.0.1:1/r4'{vendor}}}\n");
+    }
+    let desk = Desk::new(
+        &(inventory
+            + "  - {name: t, url: 'http://127.0.0.1:1', vendor: altera}\n  - {name: u, url: 'http://127.0.0.1:1', vendor: altera}\n"),
+    );
+    let (run, code) = desk.json(&["check"]);
+    assert_eq!(code, 2);
+    let names: Vec<&str> =
+        run["servers"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "t", "u"]);
+    let summary = &run["summary"];
+    assert_eq!((&summary["skipped"], &summary["critical"]), (&6.into(), &4.into()));
+    let note = run["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("6 servers were not checked"), "{note}");
+    assert!(note.contains("(s0, s2, s4, s6, t, …)"), "{note}");
+}

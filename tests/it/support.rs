@@ -21,7 +21,10 @@ pub fn fhirctl() -> Command {
             command.env_remove(name);
         }
     }
-    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    // What a run records belongs to the tests, not to the developer.
+    let state =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{}", std::process::id()));
+    command.env("NO_COLOR", "1").env("XDG_STATE_HOME", state).stdin(Stdio::null());
     command
 }
 

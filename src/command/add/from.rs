@@ -46,7 +46,7 @@ pub(super) async fn run(source: &str, args: &AddArgs, context: &Context) -> Resu
             make(&path)?;
         }
         // What was shown may have been overtaken by another edit: it is planned anew under the lock.
-        change::write(&path, |document, _| {
+        change::write(context, &path, |document, _| {
             plan = directory::plan(&directory, document, &common);
             Ok(vec![directory::op(&plan.additions)])
         })?;

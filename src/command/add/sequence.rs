@@ -43,7 +43,7 @@ pub(super) async fn run(args: &AddArgs, context: &Context) -> Result<Outcome> {
 
     let mut steps = Steps::default();
     let kept = keep(&plan.name, plan.wanted.as_ref(), &path, context).await?;
-    if let Err(error) = register(&path, &plan, args.no_test) {
+    if let Err(error) = register(context, &path, &plan, args.no_test) {
         if let Some((credentials, reference)) = kept {
             // The error that matters is the first; a secret that stays behind is told with it.
             if credentials.delete(&reference).await.is_err() {
@@ -97,7 +97,7 @@ fn register_ops(document: &Value, plan: &Plan, active: bool) -> Result<Vec<Op>> 
     Ok(vec![Op::Append(vec!["servers".into()], Value::Object(entry))])
 }
 
-fn register(path: &Path, plan: &Plan, active: bool) -> Result<()> {
+fn register(context: &Context, path: &Path, plan: &Plan, active: bool) -> Result<()> {
     if !path.exists() {
         // Somebody else may have made it in the meantime; then it is used.
         match store::create(path, TEMPLATE, false) {
@@ -105,7 +105,7 @@ fn register(path: &Path, plan: &Plan, active: bool) -> Result<()> {
             _ => {}
         }
     }
-    change::write(path, |document, _| register_ops(document, plan, active)).map(drop)
+    change::write(context, path, |document, _| register_ops(document, plan, active)).map(drop)
 }
 
 /// What follows once the server is registered.
@@ -150,6 +150,7 @@ impl Sequence<'_> {
         self.vendor(&mut steps, &mut found, passed).await?;
         if !passed && !self.args.force {
             steps.push("activate", StepStatus::Skipped, format!("{name} stays inactive"));
+            change::refused(self.context, name, "active", found.report.as_ref());
             self.way_on(&mut found);
             return Ok(self.outcome(&steps, &found));
         }
@@ -197,7 +198,7 @@ impl Sequence<'_> {
                 return Ok(None);
             }
         };
-        change::write(self.path, |document, _| {
+        change::write(self.context, self.path, |document, _| {
             let mut place = edit::find_server(document, &self.plan.name)?;
             place.extend(["auth".into(), "token_url".into()]);
             Ok(vec![Op::Set(place, url.as_str().into())])
@@ -275,7 +276,7 @@ impl Sequence<'_> {
     }
 
     fn set_vendor(&self, preset: Option<&Preset>) -> Result<()> {
-        change::write(self.path, |document, _| {
+        change::write(self.context, self.path, |document, _| {
             let mut place = edit::find_server(document, &self.plan.name)?;
             place.push("vendor".into());
             Ok(vec![match preset {
@@ -333,13 +334,13 @@ impl Sequence<'_> {
             place.push("active".into());
             Ok(place)
         };
-        let after = change::write(self.path, |document, _| {
+        let after = change::write(self.context, self.path, |document, _| {
             let place = place(document)?;
             let there = edit::lookup(document, &place).is_some();
             Ok(if there { vec![Op::Remove(place)] } else { Vec::new() })
         })?;
         if after.server(name).is_some_and(|server| !server.active) {
-            change::write(self.path, |document, _| {
+            change::write(self.context, self.path, |document, _| {
                 Ok(vec![Op::Set(place(document)?, Value::Bool(true))])
             })?;
         }

@@ -214,6 +214,14 @@ mod tests {
             ),
             (publisher("Veradigm"), "veradigm"),
             (software("Veradigm FHIR"), "veradigm"),
+            (
+                Detectable {
+                    base_url: Some("https://fhir.fhirpoint.open.allscripts.com/fhirroute/fhir/1"),
+                    publisher: Some("Allscripts"),
+                    ..Detectable::default()
+                },
+                "veradigm",
+            ),
             (software("Altera FHIR"), "altera"),
             (software("Allscripts FHIR"), "altera"),
             (software("athenahealth FHIR Server"), "athenahealth"),

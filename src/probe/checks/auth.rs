@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::auth::{self, Freshness, Token};
 use crate::model::{Code, limits};
-use crate::probe::session::{Session, judge_status};
+use crate::probe::session::{Session, judge_status, refused_signature};
 use crate::probe::verdict::{Draft, Problem};
 
 /// A search that names no patient there is and asks for a number only.
@@ -82,6 +82,9 @@ async fn run_with_request(session: &mut Session<'_>) -> Draft {
     };
     let method = session.server.auth.method();
     let draft = Draft::of(&exchange);
+    if let Some(problem) = refused_signature(&exchange) {
+        return draft.with(problem);
+    }
     match exchange.status() {
         401 | 403 | 407 | 429 => {
             let problem = judge_status(&exchange, true);
