@@ -157,7 +157,7 @@ fn a_bundle_is_registered_once_inactive_and_marked() {
     assert_eq!(text(&desk), EMPTY);
     let output = run(&desk, 0, &add);
     assert_eq!(dry["added"], output["added"]);
-    let names = ["south-clinic", "south-clinic-2", "west", "east", "check-fhir", "off"];
+    let names = ["south-clinic", "south-clinic-2", "west", "east", "check-fhir", "off-fhir"];
     assert_eq!(column(&output["added"], "name"), names);
     assert_eq!(output["totals"], json!({"added": 6, "unroutable": 4, "skipped": 2, "invalid": 2}));
     assert_eq!(output["skipped"][0]["reason"], "registered as north");
@@ -382,7 +382,7 @@ fn a_token_endpoint_in_the_clear_is_not_stored() {
     let desk = Desk::new(EMPTY);
     let output = run(
         &desk,
-        2,
+        3,
         &[
             "add",
             "m",
