@@ -16,6 +16,7 @@ mod http;
 mod inventory;
 mod lint;
 mod presets;
+mod register;
 mod render;
 mod sample;
 mod sandbox;

@@ -51,17 +51,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<Directory, String> {
     }
     let mut directory = Directory { form: "CSV", ..Directory::default() };
     let mut record = csv::ByteRecord::new();
+    let mut lines = Lines { bytes, upto: 0, line: 1 };
     loop {
         match reader.read_byte_record(&mut record) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
+                let line = lines.at(error.position());
                 return Err(format!("it cannot be read at line {line}"));
             }
         }
-        let line = record.position().map_or(0, csv::Position::line);
-        let place = format!("line {line}");
+        let place = format!("line {}", lines.at(record.position()));
         if directory.candidates.len() + directory.invalid.len() >= MOST {
             return Err(format!("it has more than {MOST} rows"));
         }
@@ -71,6 +71,26 @@ pub(super) fn read(bytes: &[u8]) -> Result<Directory, String> {
         }
     }
     Ok(directory)
+}
+
+/// Counts lines as an editor does: the parser leaves the second half of a CRLF to the next row.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    upto: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn at(&mut self, position: Option<&csv::Position>) -> usize {
+        let byte = position.and_then(|position| usize::try_from(position.byte()).ok());
+        let start = byte.unwrap_or(self.upto).clamp(self.upto, self.bytes.len());
+        let rest = &self.bytes[start..];
+        let breaks = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let passed = &self.bytes[self.upto..start + breaks];
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.upto = start + breaks;
+        self.line
+    }
 }
 
 /// What stands most often between the words of the header.
@@ -186,6 +206,17 @@ mod tests {
         let places: Vec<_> = read.invalid.iter().map(|invalid| invalid.place.as_str()).collect();
         assert_eq!(places, ["line 2", "line 3", "line 4", "line 5"]);
         assert!(read.invalid[0].reason.contains("2 columns, the header has 4"));
+    }
+
+    #[test]
+    fn lines_are_those_of_an_editor() {
+        for text in ["url,n\n\na\nb\n", "url,n\r\n\r\na\r\nb\r\n", "url,n\n\na\r\nb"] {
+            let read = read(text.as_bytes()).unwrap();
+            let places: Vec<_> = read.invalid.iter().map(|row| row.place.as_str()).collect();
+            assert_eq!(places, ["line 3", "line 4"], "{text:?}");
+        }
+        let quoted = read(b"url,n\n\"a\nb\",c\nd\n").unwrap();
+        assert_eq!(quoted.invalid[0].place, "line 4");
     }
 
     #[test]

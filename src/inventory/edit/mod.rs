@@ -182,7 +182,11 @@ fn change(text: &str, ops: &[Op], intended: &Value) -> Result<String, String> {
 
 /// Breaks a change into the smallest ones, so that what stays the same keeps its text.
 fn expand(model: &Value, op: &Op) -> Vec<Op> {
-    let Op::Set(path, new) = op else { return vec![op.clone()] };
+    let (path, new) = match op {
+        Op::Set(path, new) => (path, new),
+        Op::Extend(_, items) if items.is_empty() => return Vec::new(),
+        _ => return vec![op.clone()],
+    };
     let old = lookup(model, path);
     if old == Some(new) {
         return Vec::new();

@@ -29,7 +29,6 @@ pub(super) fn plan(
     match op {
         Op::Set(path, _) => editor.set(path, intended),
         Op::Append(path, value) => editor.append(path, std::slice::from_ref(value), intended),
-        Op::Extend(_, values) if values.is_empty() => Ok(Vec::new()),
         Op::Extend(path, values) => editor.append(path, values, intended),
         Op::Remove(path) => editor.remove(path),
     }
