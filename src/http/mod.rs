@@ -7,6 +7,7 @@
 mod body;
 mod classify;
 mod client;
+mod identity;
 mod proxy;
 mod resolve;
 mod retry;
@@ -14,7 +15,8 @@ mod timing;
 mod tls;
 mod transport;
 
-pub use client::{Client, Credential, Exchange, Request};
+pub use client::{Client, Credential, Exchange, Presented, PresentedCertificate, Request};
+pub use identity::{CertificateFacts, certificate_facts};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;
 pub use transport::{Identity, Transport};
