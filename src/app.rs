@@ -62,6 +62,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Remove(args) => block_on(command::remove::run(args, context)),
         Command::Maintenance(args) => command::maintenance::run(args, context),
         Command::Vendors(args) => command::vendors::run(args, context),
+        Command::Auth(args) => block_on(command::auth::run(args, context)),
         Command::Schema(args) => command::schema::run(args, context),
     }
 }

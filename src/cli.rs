@@ -31,6 +31,7 @@ pub enum Command {
     Remove(command::remove::RemoveArgs),
     Maintenance(command::maintenance::MaintenanceArgs),
     Vendors(command::vendors::VendorsArgs),
+    Auth(command::auth::AuthArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     Explain(command::explain::ExplainArgs),

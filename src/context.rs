@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::auth::Keeper;
 use crate::credentials::{Credentials, Policy};
 use crate::http::Transport;
 use crate::inventory::{self, Inventory, Overrides};
@@ -199,14 +200,13 @@ impl Context {
         if self.options.verbose >= 2 {
             transport = transport.traced(complain);
         }
-        Surroundings {
-            transport: Arc::new(transport),
-            credentials: Credentials::new(Policy {
-                exec_env: exec_variables(inventory),
-                ..self.policy(Some(&inventory.path))
-            }),
-            clock: self.clock,
-        }
+        let transport = Arc::new(transport);
+        let credentials = Credentials::new(Policy {
+            exec_env: exec_variables(inventory),
+            ..self.policy(Some(&inventory.path))
+        });
+        let keeper = Keeper::new(state_dir(), credentials.clone(), Arc::clone(&transport));
+        Surroundings { transport, credentials, keeper, clock: self.clock }
     }
 
     /// The way to secrets, under the rules for the inventory that names them.

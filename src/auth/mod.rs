@@ -1,12 +1,31 @@
 //! From how a server wants to be signed in to, to what goes into a request.
 //!
-//! Enters: a server's settings and the credentials store. Leaves: a [`SignIn`]. Called by probe.
-//! One file per method.
+//! Enters: a server's settings and a [`Keeper`] of tokens and refusals. Leaves: a [`Proof`] for
+//! requests to that server, which is told how it went. Called by probe and command. One file per
+//! method.
 
 mod api_key;
+pub mod aws_sigv4;
+mod azure;
 mod basic;
 mod bearer;
+pub mod discovery;
+mod explain;
+mod google;
 mod headers;
+mod hold_back;
+mod keeper;
+pub mod key;
+mod lock;
+pub mod login;
+mod oauth2;
+mod obtain;
+pub mod scope;
+mod seal;
+mod smart_backend;
+mod token;
+
+use std::time::Instant;
 
 use ::http::header::{HeaderName, HeaderValue};
 
@@ -15,13 +34,40 @@ use crate::http::{Credential, Failure, Identity, Stage};
 use crate::model::server::{Auth, HeaderValue as Extra, Server};
 use crate::model::{Code, Secret, SecretRef};
 
-/// Everything that proves who we are to one server.
-#[derive(Clone, Debug, Default)]
-pub struct SignIn {
-    /// The extra headers: they go into every request.
-    pub always: Credential,
-    /// The extra headers and the method's own proof. `None`: the server is open.
-    pub proof: Option<Credential>,
+pub use hold_back::Record;
+pub use keeper::{Freshness, Keeper};
+pub use obtain::{asked_scopes, can_keep, kept, redeem};
+pub use token::Token;
+
+use keeper::Ticket;
+
+/// What proves who we are to one server, for one conversation.
+#[derive(Debug)]
+pub struct Proof {
+    /// The extra headers and the method's own proof.
+    pub credential: Credential,
+    /// The token in it, where the method uses tokens.
+    pub token: Option<Token>,
+    /// Leave to offer a fixed credential.
+    ticket: Option<Ticket>,
+}
+
+impl Proof {
+    /// Tells that the server took the credential.
+    pub fn accepted(&mut self, keeper: &Keeper) {
+        if let Some(ticket) = &mut self.ticket {
+            keeper.accepted(ticket);
+        }
+    }
+
+    /// Tells that the server refused the credential.
+    ///
+    /// A token that is refused says nothing of the credential behind it.
+    pub async fn refused(&mut self, keeper: &Keeper, code: Code) {
+        if let Some(ticket) = &mut self.ticket {
+            keeper.refused(ticket, code).await;
+        }
+    }
 }
 
 /// What unlocks the client certificate, and the proxy's password, where the settings name them.
@@ -74,39 +120,77 @@ pub async fn extra_headers(
 
 /// The method's proof beside the extra headers; `None` when the method is `none`.
 ///
+/// A fixed credential that is not proven is held by one process at a time until [`Proof::accepted`]
+/// or [`Proof::refused`] is told. `by_hand` lets one through that is held back.
+///
 /// # Errors
-/// `auth.credential_missing` when a secret cannot be had or cannot be sent.
+/// `auth.credential_missing` when a secret cannot be had or cannot be sent, `auth.held_back`, and
+/// whatever a token endpoint has to say.
 pub async fn proof(
     server: &Server,
     always: &Credential,
-    credentials: &Credentials,
-) -> Result<Option<Credential>, Failure> {
+    keeper: &Keeper,
+    freshness: Freshness<'_>,
+    by_hand: bool,
+    deadline: Instant,
+) -> Result<Option<Proof>, Failure> {
+    let credentials = keeper.credentials();
     let mut proof = always.clone();
+    proof.confidential = true;
+    let mut parts: Vec<String> = Vec::new();
     match &server.auth {
         Auth::None => return Ok(None),
         Auth::ApiKey { place, value } => {
-            api_key::add(&mut proof, place, secret(value, credentials).await?)?;
+            let value = secret(value, credentials).await?;
+            parts.push(value.expose().to_owned());
+            api_key::add(&mut proof, place, value)?;
         }
         Auth::Basic { username, password } => {
-            basic::add(&mut proof, username, &secret(password, credentials).await?)?;
+            let password = secret(password, credentials).await?;
+            parts.extend([username.clone(), password.expose().to_owned()]);
+            basic::add(&mut proof, username, &password)?;
         }
-        Auth::Bearer { token } => bearer::add(&mut proof, &secret(token, credentials).await?)?,
-        Auth::Other { method, .. } => {
-            return Err(Failure::new(
-                Stage::Setup,
-                Code::new("auth.credential_missing"),
-                format!("this version of fhirctl cannot sign in with {method}"),
-            )
-            .hint("Use none, api-key, basic, bearer or headers."));
+        Auth::Bearer { token } => {
+            let token = secret(token, credentials).await?;
+            parts.push(token.expose().to_owned());
+            bearer::add(&mut proof, &token)?;
         }
         Auth::Headers(references) => {
             for (name, reference) in references {
-                headers::add(&mut proof, name, &secret(reference, credentials).await?)?;
+                let value = secret(reference, credentials).await?;
+                parts.extend([name.clone(), value.expose().to_owned()]);
+                headers::add(&mut proof, name, &value)?;
+            }
+        }
+        // The client certificate alone proves it, in the handshake.
+        Auth::Mtls => return Ok(Some(Proof { credential: proof, token: None, ticket: None })),
+        Auth::OAuth2(_) | Auth::SmartBackend(_) | Auth::Azure(_) | Auth::Google(_) => {
+            let token = obtain::token(keeper, server, freshness, by_hand, deadline).await?;
+            proof.headers.push(token.header()?);
+            return Ok(Some(Proof { credential: proof, token: Some(token), ticket: None }));
+        }
+        Auth::AwsSigv4(settings) => {
+            match aws_sigv4::add(&mut proof, settings, server, keeper, deadline).await? {
+                Some(fixed) => parts.extend(fixed),
+                None => return Ok(Some(Proof { credential: proof, token: None, ticket: None })),
             }
         }
     }
-    proof.confidential = true;
-    Ok(Some(proof))
+    // An account is one at one origin, whatever entry of the inventory offers it.
+    let origin = server.url.url().origin().ascii_serialization();
+    let id = {
+        let parts = zeroize::Zeroizing::new(parts);
+        let mut all = vec!["offer", server.auth.method(), origin.as_str()];
+        all.extend(parts.iter().map(String::as_str));
+        keeper.id(&all)
+    };
+    let ticket = keeper.admit(server, &id, by_hand, deadline).await?;
+    Ok(Some(Proof { credential: proof, token: None, ticket: Some(ticket) }))
+}
+
+/// A variable by which a machine says where its own credentials are.
+fn variable(credentials: &Credentials, name: &str) -> Option<String> {
+    credentials.variable(name).map(|value| value.expose().to_owned())
 }
 
 async fn secret(reference: &SecretRef, credentials: &Credentials) -> Result<Secret, Failure> {
@@ -127,12 +211,13 @@ fn header_value(name: &str, value: &str, sensitive: bool) -> Result<HeaderValue,
         unusable(&format!(
             "the value for the header {name} has characters that no header can carry"
         ))
+        .hint("Look at what is stored: a line break at the end of a secret is a common cause.")
     })?;
     value.set_sensitive(sensitive);
     Ok(value)
 }
 
+/// Something of ours that cannot be used for signing in.
 fn unusable(message: &str) -> Failure {
     Failure::new(Stage::Setup, Code::new("auth.credential_missing"), message)
-        .hint("Look at what is stored: a line break at the end of a secret is a common cause.")
 }

@@ -1,6 +1,6 @@
 //! `add NAME URL`: register, validate, test, activate.
 
-mod secret;
+pub(super) mod secret;
 
 use std::path::{Path, PathBuf};
 

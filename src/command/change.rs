@@ -23,8 +23,8 @@ const SECRET_KEYS: [&str; 11] = [
     "key",
     "certificate",
     "credentials",
-    "access_key",
     "secret_key",
+    "session_token",
     "secret",
     "refresh_token",
 ];

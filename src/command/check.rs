@@ -14,7 +14,7 @@ use crate::fhir::drift::BaselineFile;
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
-use crate::model::{Error, ErrorKind, Exit, Result, ServerReport};
+use crate::model::{Error, ErrorKind, Exit, Result, ServerReport, Unapproved};
 use crate::probe::{self, CheckName, Checked, Options};
 use crate::render::{CheckRun, Output};
 use crate::view;
@@ -117,6 +117,7 @@ fn options(args: &CheckArgs) -> Result<Options> {
         skip: args.skip.clone(),
         retries: args.retries,
         every_stage: false,
+        by_hand: false,
         keep_snapshots: args.save_baseline.is_some(),
         baseline: baseline.map(Arc::new),
     })
@@ -181,18 +182,24 @@ impl Gate<'_> {
         let surroundings = self.context.surroundings(self.inventory);
         let concurrency = self.context.options.concurrency as usize;
         let progress = self.context.progress("checking", self.servers.len());
-        let checked = probe::check_all(
-            self.servers.clone(),
-            &surroundings,
-            &self.options,
-            concurrency,
-            |_| progress.step(),
-        )
+        let held = self.held();
+        let servers: Vec<Arc<Server>> = (self.servers.iter().zip(&held))
+            .filter(|(_, held)| held.is_none())
+            .map(|(server, _)| Arc::clone(server))
+            .collect();
+        let asked = servers.len();
+        let checked = probe::check_all(servers, &surroundings, &self.options, concurrency, |_| {
+            progress.step();
+        })
         .await;
         progress.finish();
-        let (reports, snapshots) = split(checked);
+        let (checked, snapshots) = split(checked);
+        let notes = note(&held);
+        let mut checked = checked.into_iter();
+        let reports: Vec<ServerReport> =
+            held.into_iter().filter_map(|held| held.or_else(|| checked.next())).collect();
         if let Some(path) = &self.args.save_baseline {
-            self.save_baseline(path, snapshots)?;
+            self.save_baseline(path, snapshots, asked)?;
         }
         let fail_on = FailOn::from(self.args.fail_on);
         let verdict = judge(&reports, fail_on, self.args.include_maintenance);
@@ -209,15 +216,29 @@ impl Gate<'_> {
         let meta = view::check::Meta {
             inventory: self.inventory.path.display().to_string(),
             run_id: Uuid::new_v4().to_string(),
+            notes,
             ..view::check::Meta::default()
         };
         Ok((view::check::output(run, meta), verdict.exit))
+    }
+
+    /// For each server that nobody named and whose vendor forbids to watch it the report that takes
+    /// the checks' place; `None` for those that are checked.
+    fn held(&self) -> Vec<Option<ServerReport>> {
+        let now = self.context.clock.now();
+        let hold = |server: &Arc<Server>| {
+            let reason = server.may_be_scheduled(now).err()?;
+            let named = self.args.selector.selectors.contains(&server.name);
+            (!named).then(|| probe::unapproved(server, &self.options, &reason, now))
+        };
+        self.servers.iter().map(hold).collect()
     }
 
     fn save_baseline(
         &self,
         path: &Path,
         snapshots: Vec<(String, crate::fhir::drift::Snapshot)>,
+        asked: usize,
     ) -> Result<()> {
         let now = self.context.clock.now();
         let mut file = match read_baseline(path) {
@@ -231,11 +252,10 @@ impl Gate<'_> {
         file.created_at = now;
         file.servers.extend(snapshots);
         replace_file(path, file.print()?.as_bytes())?;
-        if saved < self.servers.len() {
+        if saved < asked {
             self.context.notice(&format!(
-                "warning: {} of {} servers showed no CapabilityStatement and are not renewed in {}",
-                self.servers.len() - saved,
-                self.servers.len(),
+                "warning: {} of {asked} servers showed no CapabilityStatement and are not renewed in {}",
+                asked - saved,
                 path.display()
             ));
         }
@@ -273,6 +293,33 @@ fn split(
         })
         .collect();
     (reports, snapshots)
+}
+
+/// How many servers a note names.
+const NAMED: usize = 5;
+
+/// What a reader has to know of the servers that were left out.
+fn note(held: &[Option<ServerReport>]) -> Vec<String> {
+    let mut names = held.iter().flatten().map(|report| report.name.as_str());
+    let count = held.iter().flatten().count();
+    match held.iter().flatten().next() {
+        None => Vec::new(),
+        Some(only) if count == 1 => {
+            vec![format!("{} was {}; {}", only.name, only.message, Unapproved::hint(&only.name))]
+        }
+        Some(_) => {
+            let mut named: Vec<&str> = names.by_ref().take(NAMED).collect();
+            if names.next().is_some() {
+                named.push("…");
+            }
+            vec![format!(
+                "{count} servers were not checked, because their vendors' terms forbid monitoring and \
+                 no approval holds ({}); {}",
+                named.join(", "),
+                Unapproved::hint("NAME")
+            )]
+        }
+    }
 }
 
 /// A server by its exact name.

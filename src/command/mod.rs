@@ -5,6 +5,7 @@
 
 pub mod activate;
 pub mod add;
+pub mod auth;
 mod change;
 pub mod check;
 pub mod complete;

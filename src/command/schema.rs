@@ -8,6 +8,7 @@ use crate::inventory;
 use crate::model::text::nearest;
 use crate::model::{Error, Result};
 use crate::render::{Block, Cell, Output, Table};
+use crate::view;
 
 /// Print the JSON Schema of the inventory or of an output
 #[derive(Debug, Args)]
@@ -50,9 +51,10 @@ fn kept(text: &str) -> Value {
 /// Exit 66 when there is no such schema.
 pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     let Some(name) = &args.name else { return Ok(Outcome::printed(list())) };
-    let Some((_, _, schema)) = SCHEMAS.iter().find(|(known, _, _)| known == name) else {
+    let all = all();
+    let Some((_, _, schema)) = all.iter().find(|(known, _, _)| known == name) else {
         let error = Error::not_found(format!("no such schema: {name}"));
-        let near = nearest(name, SCHEMAS.iter().map(|(known, _, _)| *known));
+        let near = nearest(name, all.iter().map(|(known, _, _)| *known));
         return Err(match near {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("fhirctl schema lists all schemas"),
@@ -68,16 +70,31 @@ pub fn run(args: &SchemaArgs, _context: &Context) -> Result<Outcome> {
     }))
 }
 
+/// Those of `SCHEMAS`, and those that are made from what a view prints.
+fn all() -> Vec<(&'static str, String, view::SchemaOf)> {
+    let kept = SCHEMAS.iter().map(|(name, what, schema)| (*name, (*what).to_owned(), *schema));
+    let made = view::schemas().into_iter().map(|(name, schema)| {
+        let what = match name {
+            "check-server" => "one line of fhirctl check -o ndjson".to_owned(),
+            "error" => "an error beside -o json, on standard error".to_owned(),
+            command => format!("fhirctl {command} -o json"),
+        };
+        (name, what, schema)
+    });
+    kept.chain(made).collect()
+}
+
 fn list() -> Output {
+    let all = all();
     let table = Table {
         head: vec!["NAME".into(), "OF".into()],
-        rows: SCHEMAS
+        rows: all
             .iter()
-            .map(|(name, what, _)| vec![Cell::plain(*name), Cell::plain(*what)])
+            .map(|(name, what, _)| vec![Cell::plain(*name), Cell::plain(what)])
             .collect(),
     };
     let schemas: Vec<Value> =
-        SCHEMAS.iter().map(|(name, what, _)| json!({"name": name, "description": what})).collect();
+        all.iter().map(|(name, what, _)| json!({"name": name, "description": what})).collect();
     Output {
         json: json!({"schema": "fhirctl/schema/v1", "schemas": schemas}),
         document: vec![Block::Table(table.clone())],

@@ -15,7 +15,7 @@ mod harden;
 pub mod keyring;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ use env::Variables;
 
 /// Most bytes of one secret.
 pub const SECRET_BYTES: usize = 64 * 1024;
+
+/// Most bytes of a file that belongs to another program.
+const FOREIGN_BYTES: usize = 1024 * 1024;
 
 /// How long a failure is told again instead of being tried again.
 ///
@@ -122,6 +125,41 @@ impl Credentials {
         let (name, field) = keyring_entry(reference, "deleted")?;
         self.forget(reference);
         keyring::delete(name, field, self.inner.policy.interactive).await
+    }
+
+    /// The age identity of this user's environment, as the key that it is; `None` without one.
+    pub async fn age_identity(&self) -> Option<Secret> {
+        let path = self.inner.variables.identity_file()?;
+        self.resolve(&SecretRef::File { path }).await.ok()
+    }
+
+    /// The value of an environment variable that another program's conventions give a meaning to,
+    /// such as `AWS_PROFILE`; `None` when it is unset, empty or not text.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<Secret> {
+        env::read(&self.inner.variables, name).ok()
+    }
+
+    /// A file of another program's making, such as `~/.aws/credentials`: at most 1 MiB of text.
+    ///
+    /// Its permissions are that program's business, and so is its format.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, is too large or did not come in time.
+    pub async fn file(&self, path: &Path) -> Result<Secret, CredentialError> {
+        let reference = SecretRef::File { path: path.to_owned() };
+        let path = path.to_owned();
+        let bytes = off_thread(FILE_LIMIT, &reference, move || {
+            file::read(&path, file::Rules::open(FOREIGN_BYTES))
+        })
+        .await?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            CredentialError::malformed(
+                format!("{reference}: what is there is not UTF-8 text"),
+                "is this the right file?".into(),
+            )
+        })?;
+        Ok(Secret::new(text.to_owned()))
     }
 
     async fn fetch(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use url::Url;
@@ -16,12 +17,13 @@ use uuid::Uuid;
 use super::body::{self, BodyError};
 use super::classify::{self, Circumstances};
 use super::identity::CertificateFacts;
-use super::resolve::{Rules, SystemResolver};
 use super::proxy;
+use super::resolve::{Rules, SystemResolver};
+use super::signing;
 use super::timing::{ConnectMarks, Marks};
 use super::tls::{self, Peer, Seen};
 use super::{Failure, Identity, Stage, Transport, parse_retry_after};
-use crate::model::server::{RateLimit, Server, is_loopback};
+use crate::model::server::{BaseUrl, MetadataService, RateLimit, Server, is_loopback};
 use crate::model::{Certificate, Code, HttpFacts, Secret, Timing, limits};
 
 pub use look::{Presented, PresentedCertificate};
@@ -30,8 +32,26 @@ const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd, d
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
+/// Signs a request whose method, URL, headers and body are complete; gives the headers to add.
+///
+/// The URL is the one that is sent. Its query is strictly encoded ([`signing::strictly_encoded`]).
+pub type Signer = Arc<
+    dyn Fn(Unsigned) -> BoxFuture<'static, Result<Vec<(HeaderName, HeaderValue)>, Failure>>
+        + Send
+        + Sync,
+>;
+
+/// A request as a [`Signer`] sees it.
+#[derive(Debug)]
+pub struct Unsigned {
+    pub method: http::Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
 /// What proves who we are, ready to be put into a request. It is for one origin only.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Credential {
     /// Values are marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -39,9 +59,37 @@ pub struct Credential {
     pub query: Option<(String, Secret)>,
     /// Whether there is a secret in it, which is not for everyone's ears.
     pub confidential: bool,
+    /// Proves each request by a signature over it.
+    pub signer: Option<Signer>,
 }
 
-/// One `GET`.
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential")
+            .field("headers", &self.headers)
+            .field("query", &self.query)
+            .field("confidential", &self.confidential)
+            .field("signs", &self.signer.is_some())
+            .finish()
+    }
+}
+
+/// What a `POST` carries.
+#[derive(Clone, Copy)]
+pub struct Body<'a> {
+    pub content_type: &'static str,
+    pub bytes: &'a [u8],
+    /// Whether there is a secret in it.
+    pub confidential: bool,
+}
+
+impl std::fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Body({}, {} bytes)", self.content_type, self.bytes.len())
+    }
+}
+
+/// One `GET`, or one `POST` when there is a body.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     pub url: Url,
@@ -53,6 +101,7 @@ pub struct Request<'a> {
     pub deadline: Instant,
     /// An entity tag to revalidate against (RFC 9110 §13.1.2).
     pub if_none_match: Option<&'a str>,
+    pub body: Option<Body<'a>>,
 }
 
 /// A complete answer.
@@ -64,6 +113,8 @@ pub struct Exchange {
     pub body: Vec<u8>,
     /// How long our own rate limit held the request back before it was sent.
     pub held_back: Duration,
+    /// Whether the request was proved by a signature over it.
+    pub signed: bool,
     received_at: Timestamp,
 }
 
@@ -203,6 +254,44 @@ impl Client {
         self.client_certificate.as_ref()
     }
 
+    /// The client of another address that belongs to a server's sign-in, such as its token
+    /// endpoint.
+    ///
+    /// On the server's own host its settings hold. Elsewhere its pins, client certificate and
+    /// allowed addresses do not, and its CA counts beside the system's.
+    ///
+    /// # Errors
+    /// As [`Client::new`]; `auth.token_endpoint` when the address is none that could be asked.
+    pub fn beside(
+        server: &Server,
+        address: &Url,
+        identity: &Identity,
+        transport: Arc<Transport>,
+    ) -> Result<Client, Failure> {
+        let mut origin = address.clone();
+        origin.set_query(None);
+        origin.set_fragment(None);
+        let mut other = server.clone();
+        other.url = BaseUrl::parse(origin.as_str()).map_err(|error| {
+            Failure::new(
+                Stage::Setup,
+                Code::new("auth.token_endpoint"),
+                format!("the address for the sign-in cannot be used: {error}"),
+            )
+        })?;
+        let mut identity = identity.clone();
+        if address.host() != server.url.url().host() {
+            other.tls.pins.clear();
+            other.tls.client_certificate = None;
+            other.tls.ca_adds = true;
+            other.network.allowed_addresses.clear();
+            // An address that others name leads to no service that trusts every caller.
+            other.network.metadata_service = MetadataService::Refused;
+            identity.certificate_secret = None;
+        }
+        Client::new(&other, &identity, transport)
+    }
+
     /// The certificate that the server showed in the last handshake, also in one that failed.
     #[must_use]
     pub fn certificate(&self) -> Option<Certificate> {
@@ -237,7 +326,8 @@ impl Client {
             let mut exchange = self.exchange(request, &url, start, end).await?;
             exchange.held_back = held_back;
             let Some(target) = redirect_target(&exchange, &url) else { return Ok(exchange) };
-            if target.origin() != url.origin() {
+            // What is posted is for this address alone: nothing of it is sent on.
+            if target.origin() != url.origin() || request.body.is_some() {
                 return Err(self.refuse_redirect(
                     &exchange,
                     &target,
@@ -256,7 +346,9 @@ impl Client {
     /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
     /// an allowed address.
     fn check_transport(&self, request: &Request<'_>) -> Result<(), Failure> {
-        if request.credential.is_some_and(|credential| credential.confidential)
+        let confidential = request.credential.is_some_and(|credential| credential.confidential)
+            || request.body.is_some_and(|body| body.confidential);
+        if confidential
             && request.url.scheme() == "http"
             && !self.allow_insecure
             && !is_loopback(&request.url)
@@ -288,10 +380,18 @@ impl Client {
         end: Instant,
     ) -> Result<Exchange, Failure> {
         let request_id = Uuid::new_v4().to_string();
-        let headers = self.request_headers(request, &request_id);
-        let sent_url = with_key(url, request.credential);
+        let mut headers = self.request_headers(request, &request_id);
+        let mut sent_url = with_key(url, request.credential);
+        if request.credential.is_some_and(|credential| credential.signer.is_some()) {
+            sent_url = signing::strictly_encoded(sent_url);
+        }
+        self.sign(request, &sent_url, &mut headers).await?;
         self.marks.reset();
-        let sent = self.inner.get(sent_url).headers(headers).send();
+        let prepared = match &request.body {
+            Some(body) => self.inner.post(sent_url).body(body.bytes.to_vec()),
+            None => self.inner.get(sent_url),
+        };
+        let sent = prepared.headers(headers).send();
         let mut http = HttpFacts { request_id: Some(request_id), ..HttpFacts::default() };
         let answer = tokio::time::timeout_at(end.into(), sent).await;
         let first_byte = Instant::now();
@@ -329,6 +429,9 @@ impl Client {
                     headers: std::mem::take(response.headers_mut()),
                     body,
                     held_back: Duration::ZERO,
+                    signed: request
+                        .credential
+                        .is_some_and(|credential| credential.signer.is_some()),
                     received_at,
                 })
             }
@@ -378,10 +481,37 @@ impl Client {
         if let Some(tag) = request.if_none_match.and_then(|tag| HeaderValue::from_str(tag).ok()) {
             headers.insert(header::IF_NONE_MATCH, tag);
         }
+        if let Some(body) = &request.body {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(body.content_type));
+        }
         for (name, value) in request.credential.iter().flat_map(|credential| &credential.headers) {
             headers.insert(name.clone(), value.clone());
         }
         headers
+    }
+
+    /// Adds the headers of a signature, where the credential signs.
+    async fn sign(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Failure> {
+        let Some(signer) = request.credential.and_then(|credential| credential.signer.as_ref())
+        else {
+            return Ok(());
+        };
+        let body = request.body.as_ref();
+        let unsigned = Unsigned {
+            method: if body.is_some() { http::Method::POST } else { http::Method::GET },
+            url: url.clone(),
+            headers: headers.clone(),
+            body: body.map(|body| body.bytes.to_vec()).unwrap_or_default(),
+        };
+        for (name, value) in signer(unsigned).await? {
+            headers.insert(name, value);
+        }
+        Ok(())
     }
 
     fn note_answer(&self, http: &mut HttpFacts, response: &reqwest::Response, now: Timestamp) {

@@ -159,10 +159,10 @@ fn pkcs12(bytes: &[u8], password: &str, file: &Path) -> Result<Keys, Failure> {
         P12Error::MacError(_) | P12Error::UnpadError | P12Error::Pkcs5Error(_) => {
             unusable(format!("the password of the PKCS#12 file {shown} is wrong"))
         }
-        P12Error::UnsupportedEncryptionScheme | P12Error::UnsupportedMacAlgorithm => {
-            unusable(format!("the PKCS#12 file {shown} is encrypted in a way that is not known"))
-                .hint("Write it anew: openssl pkcs12 -in OLD -nodes | openssl pkcs12 -export -out NEW")
-        }
+        P12Error::UnsupportedEncryptionScheme | P12Error::UnsupportedMacAlgorithm => unusable(
+            format!("the PKCS#12 file {shown} is encrypted in a way that is not known"),
+        )
+        .hint("Write it anew: openssl pkcs12 -in OLD -nodes | openssl pkcs12 -export -out NEW"),
         _ => unusable(format!("{shown} is not a PKCS#12 file, or is damaged")),
     })?;
     let Some(key) = archive.keys.first() else {
@@ -171,19 +171,18 @@ fn pkcs12(bytes: &[u8], password: &str, file: &Path) -> Result<Keys, Failure> {
     };
     let id = key.local_key_id.as_ref().map(|id| id.0.as_slice());
     // Without ids the one that issued none of the others is the end of the chain.
-    let of_key = archive
-        .certs
-        .iter()
-        .find(|bag| id.is_some() && bag.local_key_id.as_deref() == id)
-        .or_else(|| {
-            archive.certs.iter().find(|bag| {
-                let issued = |other: &p12_keystore::CertificateBag| {
-                    other.cert.as_der() != bag.cert.as_der()
-                        && other.cert.issuer() == bag.cert.subject()
-                };
-                !archive.certs.iter().any(issued)
-            })
-        });
+    let of_key =
+        archive.certs.iter().find(|bag| id.is_some() && bag.local_key_id.as_deref() == id).or_else(
+            || {
+                archive.certs.iter().find(|bag| {
+                    let issued = |other: &p12_keystore::CertificateBag| {
+                        other.cert.as_der() != bag.cert.as_der()
+                            && other.cert.issuer() == bag.cert.subject()
+                    };
+                    !archive.certs.iter().any(issued)
+                })
+            },
+        );
     let Some(own) = of_key else {
         return Err(unusable(format!("there is no certificate in the PKCS#12 file {shown}")));
     };
@@ -198,10 +197,7 @@ fn pkcs12(bytes: &[u8], password: &str, file: &Path) -> Result<Keys, Failure> {
         chain.push(issuer);
     }
     Ok(Keys {
-        chain: chain
-            .into_iter()
-            .map(|cert| CertificateDer::from(cert.as_der().to_vec()))
-            .collect(),
+        chain: chain.into_iter().map(|cert| CertificateDer::from(cert.as_der().to_vec())).collect(),
         key: PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()).into(),
     })
 }
@@ -212,14 +208,18 @@ pub fn refused(error: &rustls::Error, file: &Path) -> Failure {
     match error {
         rustls::Error::InconsistentKeys(_) => {
             unusable(format!("the client certificate {shown} and its key do not belong together"))
-                .hint("Compare their public keys: openssl x509 -pubkey -noout, openssl pkey -pubout")
+                .hint(
+                    "Compare their public keys: openssl x509 -pubkey -noout, openssl pkey -pubout",
+                )
         }
         rustls::Error::InvalidCertificate(_) => {
             unusable(format!("the client certificate {shown} is damaged"))
         }
         // The library speaks of the key alone here, in its own words.
-        _ => unusable(format!("the key of the client certificate {shown} is of no kind that TLS knows"))
-            .hint("RSA, ECDSA (P-256, P-384, P-521) and Ed25519 keys can be used."),
+        _ => unusable(format!(
+            "the key of the client certificate {shown} is of no kind that TLS knows"
+        ))
+        .hint("RSA, ECDSA (P-256, P-384, P-521) and Ed25519 keys can be used."),
     }
 }
 

@@ -8,14 +8,18 @@ mod body;
 mod classify;
 mod client;
 mod identity;
+pub mod machine;
 mod proxy;
 mod resolve;
 mod retry;
+mod signing;
 mod timing;
 mod tls;
 mod transport;
 
-pub use client::{Client, Credential, Exchange, Presented, PresentedCertificate, Request};
+pub use client::{
+    Body, Client, Credential, Exchange, Presented, PresentedCertificate, Request, Signer, Unsigned,
+};
 pub use identity::{CertificateFacts, certificate_facts};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;
@@ -43,6 +47,8 @@ pub struct Failure {
     pub message: String,
     /// Better advice than the code's own, where this case allows it.
     pub hint: Option<String>,
+    /// The other side's own words, for a live screen and never for a log.
+    pub server_text: Option<String>,
     pub timing: Option<Timing>,
     pub http: Option<HttpFacts>,
 }
@@ -50,12 +56,26 @@ pub struct Failure {
 impl Failure {
     #[must_use]
     pub fn new(stage: Stage, code: Code, message: impl Into<String>) -> Failure {
-        Failure { stage, code, message: message.into(), hint: None, timing: None, http: None }
+        Failure {
+            stage,
+            code,
+            message: message.into(),
+            hint: None,
+            server_text: None,
+            timing: None,
+            http: None,
+        }
     }
 
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn server_text(mut self, text: Option<String>) -> Failure {
+        self.server_text = text;
         self
     }
 }

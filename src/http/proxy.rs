@@ -66,8 +66,7 @@ fn set(set: &Proxy, identity: &Identity) -> Result<Way, Failure> {
             return Err(unusable("the proxy's URL takes no user and password"));
         }
     }
-    let proxy =
-        reqwest::Proxy::all(url).map_err(|_| unusable("the proxy's URL cannot be used"))?;
+    let proxy = reqwest::Proxy::all(url).map_err(|_| unusable("the proxy's URL cannot be used"))?;
     Ok(Way {
         proxy,
         host: set.url.host_str().unwrap_or_default().to_owned(),

@@ -86,7 +86,11 @@ impl Rules {
 
     fn check(&self, host: &str, address: IpAddr, by_address: bool) -> Result<(), ResolveError> {
         let refused = |message: String| {
-            Err(ResolveError { code: Code::new("network.address_not_allowed"), message, hint: None })
+            Err(ResolveError {
+                code: Code::new("network.address_not_allowed"),
+                message,
+                hint: None,
+            })
         };
         if !is_allowed(&self.allowed, address) {
             return refused(format!(
@@ -174,8 +178,7 @@ impl Resolve for SystemResolver {
             if addresses.is_empty() {
                 return Err(not_found(&host).into());
             }
-            let usable =
-                if is_proxy { addresses } else { this.rules.usable(&host, &addresses)? };
+            let usable = if is_proxy { addresses } else { this.rules.usable(&host, &addresses)? };
             Ok(Box::new(usable.into_iter()) as Addrs)
         })
     }
@@ -212,7 +215,9 @@ fn other_family(host: &str, address: IpAddr, source: IpAddr) -> ResolveError {
     let (to, from) = (family(address.to_canonical()), family(source));
     ResolveError {
         code: Code::new("network.source_address"),
-        message: format!("{host} is at {address}, which cannot be reached from the {from} address {source}"),
+        message: format!(
+            "{host} is at {address}, which cannot be reached from the {from} address {source}"
+        ),
         hint: Some(format!("Set network.source_address to an {to} address of this machine.")),
     }
 }

@@ -25,18 +25,28 @@ use super::{Failure, Identity, Stage};
 use crate::model::server::{Tls, TlsVersion};
 use crate::model::{Certificate, Code};
 
+/// What checks a chain, or why there is none.
+type Verifier = Result<Arc<WebPkiServerVerifier>, Failure>;
+
 /// The trust anchors of a process, read once and shared.
 #[derive(Debug, Default)]
 pub struct Trust {
-    system: OnceLock<Result<Arc<WebPkiServerVerifier>, Failure>>,
-    own: Mutex<HashMap<PathBuf, Result<Arc<WebPkiServerVerifier>, Failure>>>,
+    system: OnceLock<Verifier>,
+    /// By file, and by whether the system's anchors stand beside those of the file.
+    own: Mutex<HashMap<(PathBuf, bool), Verifier>>,
 }
 
 impl Trust {
-    fn verifier(&self, ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, Failure> {
-        let Some(path) = ca else { return self.system.get_or_init(system_roots).clone() };
+    fn system(&self) -> Verifier {
+        self.system.get_or_init(system_roots).clone()
+    }
+
+    fn verifier(&self, tls: &Tls) -> Verifier {
+        let Some(path) = &tls.ca else { return self.system() };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.entry(path.to_owned()).or_insert_with(|| own_roots(path)).clone()
+        own.entry((path.clone(), tls.ca_adds))
+            .or_insert_with(|| own_roots(path, tls.ca_adds))
+            .clone()
     }
 }
 
@@ -117,8 +127,8 @@ pub fn config(
     seen: &Seen,
 ) -> Result<(ClientConfig, Option<CertificateFacts>), Failure> {
     let verifier = Watched {
-        inner: trust.verifier(tls.ca.as_deref())?,
-        proxy: peer.tls_proxy.then(|| trust.verifier(None)).transpose()?,
+        inner: trust.verifier(tls)?,
+        proxy: peer.tls_proxy.then(|| trust.system()).transpose()?,
         host: peer.host.to_owned(),
         look_only: peer.look_only,
         pins: tls.pins.clone(),
@@ -192,8 +202,11 @@ fn system_roots() -> Result<Arc<WebPkiServerVerifier>, Failure> {
     build(roots)
 }
 
-fn own_roots(path: &Path) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+fn own_roots(path: &Path, with_system: bool) -> Result<Arc<WebPkiServerVerifier>, Failure> {
     let mut roots = RootCertStore::empty();
+    if with_system {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
     let (usable, _) = roots.add_parsable_certificates(read_certificates(path)?);
     if usable == 0 {
         return Err(setup(

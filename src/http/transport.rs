@@ -57,6 +57,12 @@ impl Transport {
         }
     }
 
+    /// The present instant by the clock that this run goes by.
+    #[must_use]
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     /// Has every exchange told in one line, without query values and secrets.
     #[must_use]
     pub fn traced(mut self, trace: impl Fn(&str) + Send + Sync + 'static) -> Transport {

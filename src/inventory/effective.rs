@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::path::{Step, find};
 use super::problem::{Lines, Report};
+use super::raw_auth::{Flow, Method};
 use super::resolve::Resolver;
 use super::tree::{NodeId, Tree};
 use super::{Overrides, parse, preset, server_path, understand, without_mark};
@@ -67,7 +68,13 @@ pub fn effective(
         layers.push(reader.layer(defaults.value, " (defaults)"));
     }
     if let Some(preset) = below.vendor.as_deref().and_then(preset::preset) {
-        layers.push(named(&preset.settings, &format!("preset {}", preset.name)));
+        let origin = format!("preset {}", preset.name);
+        layers.push(named(&preset.settings, &origin));
+        let sign_in = layers.iter().find_map(|layer| layer.sign_in());
+        let scopes = sign_in.and_then(|(method, flow)| preset::scopes(preset, method, flow));
+        if let Some(scopes) = scopes {
+            layers.push(named(&serde_json::json!({"auth": {"scopes": scopes}}), &origin));
+        }
     }
     let mut built_in = preset::built_in_value().clone();
     if overrides.nagios {
@@ -99,6 +106,14 @@ enum Held {
 impl Layer {
     fn position(&self, key: &str) -> Option<usize> {
         self.entries.iter().position(|(name, _)| name == key)
+    }
+
+    /// The method of signing in that this layer names, and its flow.
+    fn sign_in(&self) -> Option<(Option<Method>, Option<Flow>)> {
+        let Held::Map(auth) = &self.entries.get(self.position("auth")?)?.1 else { return None };
+        let word = |key: &str| auth.text(key).map(Value::from);
+        let method = word("method").and_then(|word| serde_json::from_value(word).ok())?;
+        Some((Some(method), word("flow").and_then(|word| serde_json::from_value(word).ok())))
     }
 
     fn remove(&mut self, key: &str) {

@@ -47,6 +47,12 @@ use crate::model::{Error, ErrorKind, Location, Result, Server};
 /// A larger file is refused unread.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// A reference as it stands in an inventory, with its relative path below the inventory's folder.
+#[must_use]
+pub fn below(inventory: &Path, reference: crate::model::SecretRef) -> crate::model::SecretRef {
+    sign_in::absolute(inventory.parent().unwrap_or(Path::new("")), reference)
+}
+
 /// Every server of one file, ready to be used.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {

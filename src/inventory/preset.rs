@@ -1,69 +1,71 @@
 //! Vendor presets: what is known of a kind of server, compiled in from `data/vendors/`.
+//!
+//! `settings` of a preset is a layer under a server's entry. Everything else is for those who ask:
+//! `vendors` shows it, `add` proposes sign-in and URLs from it, [`detect`] finds the preset that
+//! fits. A preset alone never makes a server sign in: how it usually does stands in `sign_in`.
+
+mod detect;
+mod kinds;
+mod template;
 
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::detect::{Detectable, Detection, Rule, detect, headers as detection_headers};
+pub use self::kinds::{
+    Bulk, BulkLevel, BulkMethod, Environment, ExtraHeader, Fact, FileSignIn, Limits, Monitoring,
+    Offer, Placeholder, Preset, PresetKind, ScopeHabit, ScopeSpelling, Scopes, SignIn, Span, Topic,
+};
+pub use self::template::{filled, placeholders_in};
 use super::raw::RawServer;
+use super::raw_auth::Flow;
+pub use super::raw_auth::Method;
 
-/// One line per preset, by name.
-const FILES: &[(&str, &str)] = &[
-    ("hapi", include_str!("../../data/vendors/hapi.yaml")),
-    ("helios", include_str!("../../data/vendors/helios.yaml")),
-    ("epic", include_str!("../../data/vendors/epic.yaml")),
-    ("hapi-public", include_str!("../../data/vendors/hapi-public.yaml")),
-    ("smart-r4", include_str!("../../data/vendors/smart-r4.yaml")),
-    ("smart-launcher", include_str!("../../data/vendors/smart-launcher.yaml")),
-    ("bulk-smart", include_str!("../../data/vendors/bulk-smart.yaml")),
-    ("inferno-ref", include_str!("../../data/vendors/inferno-ref.yaml")),
-    ("firely-public", include_str!("../../data/vendors/firely-public.yaml")),
+/// The text of each preset, by its file's name.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../data/vendors/", $name, ".yaml")))),*]
+    };
+}
+
+/// One line per preset, in the order in which they are shown.
+const FILES: &[(&str, &str)] = files![
+    "epic",
+    "epic-sandbox",
+    "cerner",
+    "soarian",
+    "cerner-open",
+    "veradigm",
+    "altera",
+    "athenahealth",
+    "azure-fhir",
+    "google",
+    "healthlake",
+    "ms-fhir-server",
+    "hapi",
+    "smilecdr",
+    "ibm-fhir",
+    "firely",
+    "aidbox",
+    "medplum",
+    "blaze",
+    "helios",
+    "hapi-public",
+    "smart-r4",
+    "smart-launcher",
+    "bulk-smart",
+    "inferno-ref",
+    "firely-public",
+    "proxy-apim",
+    "proxy-kong",
+    "proxy-google-fhir-gateway",
 ];
 
 const DEFAULTS: &str = include_str!("../../data/defaults.yaml");
 
-/// What is known of a kind of server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preset {
-    pub name: String,
-    pub title: String,
-    /// `server`: software that one runs; `public`: a test server that others run.
-    pub kind: PresetKind,
-    /// One or two sentences.
-    pub summary: String,
-    /// What a base URL looks like, or the one that there is.
-    pub base_url: String,
-    pub fhir_versions: Vec<String>,
-    /// Values that a server of this vendor starts from, as they could stand in an inventory.
-    pub settings: Value,
-    pub facts: Vec<Fact>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PresetKind {
-    Server,
-    Public,
-}
-
-/// Something that is known, and from where.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fact {
-    /// Such as `sign-in`, `health`, `bulk`, `limits`, `fault`.
-    pub topic: String,
-    pub text: String,
-    pub source: String,
-    /// When the source was read, or the date it carries.
-    pub date: Option<jiff::civil::Date>,
-    /// Not seen in the vendor's own documentation or behaviour.
-    #[serde(default)]
-    pub unconfirmed: bool,
-}
-
 /// The names of all presets, in the order in which they are shown.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub fn names() -> impl DoubleEndedIterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
@@ -77,7 +79,7 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
 }
 
 /// All presets.
-pub fn presets() -> impl Iterator<Item = &'static Preset> {
+pub fn presets() -> impl DoubleEndedIterator<Item = &'static Preset> {
     names().filter_map(preset)
 }
 
@@ -85,6 +87,25 @@ pub fn presets() -> impl Iterator<Item = &'static Preset> {
 pub(super) fn layer(preset: &Preset) -> RawServer {
     // A test reads every preset; one that does not fit cannot be released.
     serde_json::from_value(preset.settings.clone()).unwrap_or_default()
+}
+
+/// The scopes that a vendor wants where the inventory names none; `None` leaves it to the method.
+///
+/// They stand apart from `settings`: scopes alone, beside no method, are an error in an inventory.
+pub(super) fn scopes(
+    preset: &Preset,
+    method: Option<Method>,
+    flow: Option<Flow>,
+) -> Option<Vec<String>> {
+    let scopes = preset.sign_in.scopes.as_ref()?;
+    match (method?, scopes.habit) {
+        // A person who signs in asks for scopes of their own.
+        (Method::Oauth2, _) if flow == Some(Flow::AuthorizationCode) => None,
+        (Method::Oauth2 | Method::SmartBackend, ScopeHabit::NoneSent) => Some(Vec::new()),
+        (Method::Oauth2 | Method::SmartBackend, ScopeHabit::ListEach)
+        | (Method::Oauth2, ScopeHabit::Fixed) => Some(scopes.usual.clone()),
+        _ => None,
+    }
 }
 
 /// The values that hold where nothing else is said.
@@ -105,6 +126,8 @@ mod tests {
     use crate::inventory::problem::Report;
     use crate::inventory::tree::Tree;
     use crate::inventory::walk::walk;
+    use crate::inventory::{Overrides, effective, parse};
+    use crate::model::server::Auth;
 
     /// Reads settings as a file's `defaults` would be read.
     fn faults(settings: &Value) -> Vec<String> {
@@ -115,6 +138,16 @@ mod tests {
         report.problems.into_iter().map(|problem| problem.message).collect()
     }
 
+    /// Every text of a value, at any depth.
+    fn texts(value: &Value) -> Vec<&str> {
+        match value {
+            Value::String(text) => vec![text],
+            Value::Array(items) => items.iter().flat_map(texts).collect(),
+            Value::Object(members) => members.values().flat_map(texts).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     #[test]
     fn every_preset_is_complete_and_fits_the_inventory() {
         for (name, text) in FILES {
@@ -122,11 +155,149 @@ mod tests {
             assert_eq!(&read.name, name);
             assert_eq!(faults(&read.settings), Vec::<String>::new(), "{name}");
             assert!(!read.facts.is_empty(), "{name}");
+            assert!(
+                texts(&serde_json::to_value(&read).unwrap())
+                    .iter()
+                    .all(|text| !text.trim().is_empty()),
+                "{name} has an empty text"
+            );
+            assert!(
+                read.sign_in.methods.iter().any(|offer| offer.method == read.sign_in.usual),
+                "{name}: the usual method is not offered"
+            );
+            for version in &read.fhir_versions {
+                assert!(
+                    ["STU3", "R4", "R4B", "R5"].contains(&version.as_str()),
+                    "{name}: {version}"
+                );
+            }
             for fact in &read.facts {
-                assert!(!fact.source.is_empty() && !fact.text.is_empty(), "{name}: {fact:?}");
                 assert!(fact.date.is_some() || fact.unconfirmed, "{name}: {fact:?}");
             }
+            let sorted = read.facts.is_sorted_by_key(|fact| fact.topic);
+            assert!(sorted, "{name}: the facts are not in the order of their topics");
         }
+    }
+
+    #[test]
+    fn every_mark_of_doubt_is_on_a_key_that_is_there() {
+        for preset in presets() {
+            let value = serde_json::to_value(preset).unwrap();
+            for block in ["sign_in", "bulk", "limits"] {
+                for key in value[block]["unconfirmed"].as_array().unwrap() {
+                    let there = &value[block][key.as_str().unwrap()];
+                    let empty = there.is_null() || there.as_array().is_some_and(Vec::is_empty);
+                    assert!(!empty || key == "levels", "{}: {block}.{key}", preset.name);
+                }
+                let dated = !value[block]["date"].is_null();
+                let doubted = !value[block]["unconfirmed"].as_array().unwrap().is_empty();
+                let says_nothing = value[block]["source"].as_str().unwrap().starts_with("nothing ");
+                assert!(dated || doubted || says_nothing, "{}: {block}", preset.name);
+            }
+            for key in &preset.unconfirmed_settings {
+                let pointer = format!("/{}", key.replace('.', "/"));
+                assert!(preset.settings.pointer(&pointer).is_some(), "{}: {key}", preset.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_template_asks_for_what_it_needs_and_for_nothing_else() {
+        for preset in presets() {
+            let known: Vec<&str> = preset.placeholders.iter().map(|p| p.name.as_str()).collect();
+            let mut used: Vec<&str> = placeholders_in(&preset.base_url);
+            for environment in &preset.environments {
+                used.extend(placeholders_in(&environment.base_url));
+            }
+            for name in &used {
+                assert!(known.contains(name), "{}: {name}", preset.name);
+            }
+            let tokens = preset.environments.iter().filter_map(|e| e.token_url.as_deref());
+            for token in tokens.chain(preset.sign_in.token_url.as_deref()) {
+                used.extend(placeholders_in(token));
+            }
+            for name in known {
+                assert!(used.contains(&name), "{}: {name} is never used", preset.name);
+            }
+            if preset.kind == PresetKind::Public {
+                assert_eq!(
+                    placeholders_in(&preset.base_url),
+                    Vec::<&str>::new(),
+                    "{}",
+                    preset.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_preset_alone_makes_a_server_that_can_be_used_and_signs_in_nowhere() {
+        for name in names() {
+            let text = format!(
+                "version: 1\nservers:\n  - {{name: a, url: 'https://a.example.org/r4', vendor: {name}}}\n"
+            );
+            let read = parse(&text, std::path::Path::new("servers.yaml"), &Overrides::default());
+            let inventory = read.unwrap_or_else(|error| panic!("{name}: {}", error.message));
+            let server = &inventory.servers[0];
+            assert_eq!(server.auth, Auth::None, "{name}");
+            let preset = preset(name).unwrap();
+            assert_eq!(server.monitoring, preset.monitoring(), "{name}");
+            assert!(server.monitoring.source.is_some());
+        }
+    }
+
+    #[test]
+    fn a_vendor_gets_the_scopes_that_it_wants_unless_the_entry_names_its_own() {
+        let backend = "method: smart-backend, client_id: c, key: 'env:K'";
+        let secret = "method: oauth2, client_id: c, client_secret: 'env:S'";
+        let code = "method: oauth2, client_id: c, flow: authorization-code";
+        let own = "method: smart-backend, client_id: c, key: 'env:K', scopes: [system/Patient.rs]";
+        for (vendor, auth, expected) in [
+            ("epic", backend, Some(vec![])),
+            ("epic", own, Some(vec!["system/Patient.rs"])),
+            ("cerner", backend, Some(vec!["system/Patient.read", "system/Observation.read"])),
+            ("cerner", secret, Some(vec!["system/Patient.read", "system/Observation.read"])),
+            ("cerner", code, None),
+            ("ms-fhir-server", secret, Some(vec!["fhir-api"])),
+            ("helios", backend, None),
+            ("hapi", secret, None),
+        ] {
+            let text = format!(
+                "version: 1\nservers:\n  - {{name: a, url: 'https://a.example.org/r4', vendor: {vendor}, auth: {{{auth}}}}}\n"
+            );
+            let path = std::path::Path::new("servers.yaml");
+            let read = parse(&text, path, &Overrides::default());
+            let inventory = read.unwrap_or_else(|error| panic!("{vendor}: {}", error.message));
+            let scopes = match &inventory.servers[0].auth {
+                Auth::OAuth2(settings) => settings.scopes.clone(),
+                Auth::SmartBackend(settings) => settings.scopes.clone(),
+                other => panic!("{other:?}"),
+            };
+            let expected =
+                expected.map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(scopes, expected, "{vendor} {auth}");
+            let values = effective(&text, path, "a", &Overrides::default()).unwrap();
+            let shown = values.iter().find(|value| value.key == "auth.scopes");
+            assert_eq!(shown.map(|value| &value.value), expected.map(Value::from).as_ref());
+            if let Some(shown) = shown.filter(|_| auth != own) {
+                assert_eq!(shown.origin, format!("preset {vendor}"));
+            }
+        }
+    }
+
+    #[test]
+    fn watching_is_never_simply_allowed_at_a_service_that_others_run() {
+        use crate::model::MonitoringPolicy::{Allowed, Forbidden};
+        for preset in presets() {
+            let monitoring = &preset.monitoring;
+            if preset.kind == PresetKind::Hosted {
+                assert_ne!(monitoring.policy, Allowed, "{}", preset.name);
+            }
+            if matches!(preset.kind, PresetKind::Hosted | PresetKind::Public) {
+                assert!(monitoring.least_interval.is_some(), "{}", preset.name);
+            }
+        }
+        assert_eq!(preset("altera").unwrap().monitoring.policy, Forbidden);
     }
 
     #[test]

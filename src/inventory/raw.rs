@@ -127,6 +127,8 @@ record! {
         accept: Vec<RawAccept>,
         /// Planned windows; during one the server is checked but does not count.
         maintenance: Vec<RawMaintenance>,
+        /// The vendor's approval of being watched; some forbid scheduled checks without one.
+        terms: RawTerms,
     }
 }
 
@@ -541,5 +543,19 @@ record! {
         /// When it was entered, where that was after it had begun.
         #[schemars(extend("x-kind" = "instant", "format" = "date-time"))]
         entered: String,
+    }
+}
+
+record! {
+    /// An approval that the vendor's terms ask for.
+    #[schemars(extend("required" = ["approved_by", "reference"]))]
+    RawTerms {
+        /// Who approved of it.
+        approved_by: String,
+        /// The contract, ticket or letter that says so.
+        reference: String,
+        /// The last day on which it holds.
+        #[schemars(extend("x-kind" = "day", "format" = "date"))]
+        until: String,
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::layer::Layer;
 use super::leaf::Length;
 use super::raw::record;
-use super::reference::RawSecret;
+use super::reference::{RawHeaderValue, RawSecret};
 
 record! {
     /// How to sign in. Secrets are references: keyring: env: file: age: or exec.
@@ -37,10 +37,16 @@ record! {
         client_id: String,
         /// oauth2, azure: the client's secret.
         client_secret: RawSecret,
-        /// oauth2, smart-backend: the token endpoint; nothing else ever gets the credential.
+        /// oauth2 with authorization-code: where the user signs in; otherwise as discovered.
+        #[schemars(extend("x-kind" = "url"))]
+        authorize_url: String,
+        /// oauth2 with authorization-code: the registered loopback redirect; otherwise any port.
+        #[schemars(extend("x-kind" = "url"))]
+        redirect_url: String,
+        /// oauth2, smart-backend, google: the token endpoint; nothing else ever gets the credential.
         #[schemars(extend("x-kind" = "url"))]
         token_url: String,
-        /// oauth2, smart-backend: the scopes to ask for.
+        /// oauth2, smart-backend, azure, google: the scopes to ask for; an empty list sends none.
         scopes: Vec<String>,
         /// oauth2: how the secret is sent.
         token_auth: TokenAuth,
@@ -50,6 +56,17 @@ record! {
         key_id: String,
         /// smart-backend: the signature.
         algorithm: Algorithm,
+        /// smart-backend: the registered address of the key set; it goes into the assertion.
+        #[schemars(extend("x-kind" = "url"))]
+        jku: String,
+        /// smart-backend: where the public keys are published, to look for the key's id there.
+        #[schemars(extend("x-kind" = "url"))]
+        jwks_url: String,
+        /// oauth2, smart-backend: the audience, where it is not the token endpoint.
+        audience: String,
+        /// azure: the login host, or the host of the managed identity.
+        #[schemars(extend("x-kind" = "url"))]
+        authority: String,
         /// azure: the tenant.
         tenant: String,
         /// azure: the certificate with its key.
@@ -62,12 +79,25 @@ record! {
         region: String,
         /// aws-sigv4: a profile of the AWS configuration.
         profile: String,
-        /// aws-sigv4: the access key.
-        access_key: RawSecret,
+        /// aws-sigv4: the access key's id, or where it is kept.
+        access_key: RawHeaderValue,
         /// aws-sigv4: the secret key.
         secret_key: RawSecret,
+        /// aws-sigv4: the token of a temporary key.
+        session_token: RawSecret,
+        /// aws-sigv4: the service's name in the signature; healthlake unless told.
+        service: String,
         /// How long a refused credential is held back after the second refusal.
         breaker: Length,
+        /// The last day of the secret or key, as its issuer said.
+        #[schemars(extend("x-kind" = "day"))]
+        expires: String,
+        /// How old the secret or key may grow before it is to be rotated.
+        max_age: Length,
+        /// How long a token lives where the provider does not say it as it should.
+        token_lifetime: Length,
+        /// Whether the server's own discovery document is held against token_url.
+        discover: bool,
         /// Who shares a token: shared between processes, or kept in this process.
         token_cache: TokenCache,
         /// Lets the credential go over plain HTTP to this server.
@@ -124,9 +154,9 @@ impl JsonSchema for SignIn {
 }
 
 /// A way of signing in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Method {
+pub enum Method {
     None,
     ApiKey,
     Basic,

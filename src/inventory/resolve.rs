@@ -9,10 +9,11 @@ use super::meaning::Issue;
 use super::path::{Step, steps};
 use super::preset;
 use super::raw::{
-    RawCertificateFiles, RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawNetwork, RawServer,
-    RawProxy, RawProxyLogin, RawThreshold, RawTls, RawTlsVersion,
+    RawCertificateFiles, RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata,
+    RawNetwork, RawProxy, RawProxyLogin, RawServer, RawTerms, RawThreshold, RawTls, RawTlsVersion,
 };
 use super::{Overrides, leaf, link, sign_in};
+use crate::model::Terms;
 use crate::model::server::{
     Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, FhirVersion, Format,
     HealthCheck, Maintenance, MetadataCheck, MetadataService, Network, Pool, Proxy, ProxyLogin,
@@ -143,10 +144,15 @@ impl Build<'_> {
     fn server(&mut self, raw: RawServer, overrides: &Overrides) -> Option<Server> {
         let name = raw.name?;
         let url: BaseUrl = link::base_url(&raw.url?).ok()?;
-        let auth = raw.auth.unwrap_or_default().0;
+        let preset = raw.vendor.as_deref().and_then(preset::preset);
+        let mut auth = raw.auth.unwrap_or_default().0;
+        if auth.scopes.is_none() {
+            auth.scopes = preset.and_then(|preset| preset::scopes(preset, auth.method, auth.flow));
+        }
         let allow_insecure =
             raw.allow_insecure.unwrap_or_default() || auth.allow_insecure.unwrap_or_default();
         let tls = self.tls(raw.tls.unwrap_or_default())?;
+        let policy = sign_in::policy(&auth);
         let auth = sign_in::auth(self, auth, tls.client_certificate.is_some());
         let mut extra_headers = std::collections::BTreeMap::new();
         for (name, value) in raw.extra_headers.unwrap_or_default() {
@@ -168,6 +174,7 @@ impl Build<'_> {
             Some((deadline, _)) => deadline,
             None => raw.deadline?.0,
         };
+        let monitoring = preset.map(preset::Preset::monitoring).unwrap_or_default();
         Some(Server {
             name,
             url,
@@ -180,6 +187,7 @@ impl Build<'_> {
             labels: raw.labels.unwrap_or_default(),
             active: raw.active.unwrap_or(true),
             auth,
+            sign_in: policy,
             metadata_needs_auth,
             extra_headers,
             tls,
@@ -234,6 +242,8 @@ impl Build<'_> {
                 .collect(),
             maintenance: self.maintenance(raw.maintenance.unwrap_or_default()),
             allow_insecure,
+            monitoring,
+            terms: raw.terms.and_then(terms),
         })
     }
 
@@ -258,6 +268,7 @@ impl Build<'_> {
             raw.client_certificate.and_then(|files| self.client_certificate(files.0));
         Some(Tls {
             ca: raw.ca.map(|path| self.path(&path)),
+            ca_adds: false,
             min_version: match raw.min_version {
                 Some(RawTlsVersion::V1_3) => TlsVersion::V1_3,
                 _ => TlsVersion::V1_2,
@@ -314,10 +325,9 @@ impl Build<'_> {
             RawProxy::Login(login) => login,
         };
         let login = match (username, password) {
-            (Some(username), Some(password)) if !username.contains(':') => Some(ProxyLogin {
-                username,
-                password: sign_in::absolute(self.folder, password.0),
-            }),
+            (Some(username), Some(password)) if !username.contains(':') => {
+                Some(ProxyLogin { username, password: sign_in::absolute(self.folder, password.0) })
+            }
             (None, None) => None,
             (username, _) => {
                 let lacks = match username {
@@ -424,6 +434,14 @@ fn metadata(raw: RawMetadata) -> MetadataCheck {
         extensions: expect.extensions.unwrap_or_default(),
         strict: raw.strict.unwrap_or_default(),
     }
+}
+
+fn terms(raw: RawTerms) -> Option<Terms> {
+    Some(Terms {
+        approved_by: raw.approved_by?,
+        reference: raw.reference?,
+        until: raw.until.and_then(|day| leaf::day(&day).ok()),
+    })
 }
 
 fn contact(raw: RawContact) -> Contact {

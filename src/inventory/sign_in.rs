@@ -2,11 +2,17 @@
 
 use std::path::Path;
 
-use super::raw_auth::{Flow, Method, RawAuth};
+use super::raw_auth::{Algorithm, Flow, Method, RawAuth, TokenAuth, TokenCache};
 use super::reference::RawSecret;
 use super::resolve::Build;
 use crate::model::SecretRef;
-use crate::model::server::{ApiKeyPlace, Auth, HeaderValue, ReadTarget};
+use crate::model::server::{
+    self, ApiKeyPlace, Auth, AwsKeys, AwsSigv4, Azure, AzureProof, Google, HeaderValue, OAuth2,
+    ReadTarget, SignInPolicy, SmartBackend,
+};
+
+/// How long a twice refused credential is held back where nothing is said.
+const BREAKER: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 
 /// The sign-in of one server; `Auth::None` with an issue told when it is not complete.
 pub(super) fn auth(build: &mut Build<'_>, raw: RawAuth, has_certificate: bool) -> Auth {
@@ -33,23 +39,99 @@ pub(super) fn auth(build: &mut Build<'_>, raw: RawAuth, has_certificate: bool) -
             let named = raw.named.into_iter().chain(raw.headers).flatten();
             Some(Auth::Headers(named.map(|(name, value)| (name, secret(value))).collect()))
         }
-        other => Some(Auth::Other {
-            method: name(other).to_owned(),
-            references: [
-                raw.client_secret,
-                raw.key,
-                raw.certificate,
-                raw.credentials,
-                raw.access_key,
-                raw.secret_key,
-            ]
-            .into_iter()
-            .flatten()
-            .map(secret)
-            .collect(),
+        Method::Oauth2 => raw.client_id.map(|client_id| {
+            Auth::OAuth2(Box::new(OAuth2 {
+                flow: flow(raw.flow),
+                client_id,
+                client_secret: raw.client_secret.map(secret),
+                token_url: url(raw.token_url),
+                authorize_url: url(raw.authorize_url),
+                redirect_url: url(raw.redirect_url),
+                scopes: raw.scopes,
+                token_auth: match raw.token_auth {
+                    Some(TokenAuth::Post) => server::TokenAuth::Post,
+                    _ => server::TokenAuth::Basic,
+                },
+                audience: raw.audience,
+            }))
+        }),
+        Method::SmartBackend => raw.client_id.zip(raw.key).map(|(client_id, key)| {
+            Auth::SmartBackend(Box::new(SmartBackend {
+                client_id,
+                key: secret(key),
+                key_id: raw.key_id,
+                algorithm: raw.algorithm.map(|algorithm| match algorithm {
+                    Algorithm::RS384 => server::Algorithm::RS384,
+                    Algorithm::ES384 => server::Algorithm::ES384,
+                }),
+                jku: url(raw.jku),
+                jwks_url: url(raw.jwks_url),
+                token_url: url(raw.token_url),
+                scopes: raw.scopes,
+                audience: raw.audience,
+            }))
+        }),
+        Method::Mtls => Some(Auth::Mtls),
+        Method::Azure => {
+            let proof = if raw.managed_identity == Some(true) {
+                Some(AzureProof::ManagedIdentity)
+            } else {
+                let of_certificate = raw.certificate.map(secret).map(AzureProof::Certificate);
+                raw.client_secret.map(secret).map(AzureProof::Secret).or(of_certificate)
+            };
+            proof.map(|proof| {
+                Auth::Azure(Box::new(Azure {
+                    tenant: raw.tenant,
+                    client_id: raw.client_id,
+                    proof,
+                    authority: url(raw.authority),
+                    scopes: raw.scopes,
+                }))
+            })
+        }
+        Method::Google => Some(Auth::Google(Box::new(Google {
+            credentials: raw.credentials.map(secret),
+            token_url: url(raw.token_url),
+            scopes: raw.scopes,
+        }))),
+        Method::AwsSigv4 => raw.region.map(|region| {
+            let keys = match (raw.access_key, raw.secret_key) {
+                (Some(access_key), Some(secret_key)) => AwsKeys::Static {
+                    access_key: header_value(build.folder, access_key.0),
+                    secret_key: secret(secret_key),
+                    session_token: raw.session_token.map(secret),
+                },
+                _ => raw.profile.map_or(AwsKeys::Chain, AwsKeys::Profile),
+            };
+            let service = raw.service.unwrap_or_else(|| "healthlake".to_owned());
+            Auth::AwsSigv4(Box::new(AwsSigv4 { region, service, keys }))
         }),
     };
     made.unwrap_or_default()
+}
+
+/// How the credential is kept, shared and held back.
+pub(super) fn policy(raw: &RawAuth) -> SignInPolicy {
+    SignInPolicy {
+        breaker: raw.breaker.as_ref().map_or(BREAKER, |length| length.0),
+        shares_tokens: raw.token_cache != Some(TokenCache::Process),
+        discovers: raw.discover.unwrap_or(true),
+        expires: raw.expires.as_deref().and_then(|day| super::leaf::day(day).ok()),
+        max_age: raw.max_age.as_ref().map(|length| length.0),
+        token_lifetime: raw.token_lifetime.as_ref().map(|length| length.0),
+    }
+}
+
+fn flow(raw: Option<Flow>) -> server::Flow {
+    match raw {
+        Some(Flow::AuthorizationCode) => server::Flow::AuthorizationCode,
+        _ => server::Flow::ClientCredentials,
+    }
+}
+
+/// Checked while the file was read.
+fn url(text: Option<String>) -> Option<url::Url> {
+    text.and_then(|text| url::Url::parse(&text).ok())
 }
 
 /// A reference whose relative path is one below the inventory's folder.
@@ -82,7 +164,7 @@ pub(super) fn read_target(folder: &Path, target: ReadTarget) -> ReadTarget {
     }
 }
 
-fn name(method: Method) -> &'static str {
+pub(super) fn name(method: Method) -> &'static str {
     match method {
         Method::None => "none",
         Method::ApiKey => "api-key",
@@ -106,15 +188,41 @@ fn own_keys(method: Method) -> &'static [&'static str] {
         Method::Basic => &["username", "password"],
         Method::Bearer => &["token"],
         Method::Headers => &["headers"],
-        Method::Oauth2 => {
-            &["flow", "client_id", "client_secret", "token_url", "scopes", "token_auth"]
+        Method::Oauth2 => &[
+            "flow",
+            "client_id",
+            "client_secret",
+            "token_url",
+            "authorize_url",
+            "redirect_url",
+            "scopes",
+            "token_auth",
+            "audience",
+        ],
+        Method::SmartBackend => &[
+            "client_id",
+            "key",
+            "key_id",
+            "algorithm",
+            "jku",
+            "jwks_url",
+            "token_url",
+            "scopes",
+            "audience",
+        ],
+        Method::Azure => &[
+            "tenant",
+            "client_id",
+            "client_secret",
+            "certificate",
+            "managed_identity",
+            "authority",
+            "scopes",
+        ],
+        Method::Google => &["credentials", "token_url", "scopes"],
+        Method::AwsSigv4 => {
+            &["region", "profile", "access_key", "secret_key", "session_token", "service"]
         }
-        Method::SmartBackend => &["client_id", "key", "key_id", "algorithm", "token_url", "scopes"],
-        Method::Azure => {
-            &["tenant", "client_id", "client_secret", "certificate", "managed_identity", "scopes"]
-        }
-        Method::Google => &["credentials", "scopes"],
-        Method::AwsSigv4 => &["region", "profile", "access_key", "secret_key"],
     }
 }
 
@@ -145,6 +253,14 @@ fn strangers(build: &mut Build<'_>, method: Method, raw: &RawAuth) {
         ("profile", raw.profile.is_some()),
         ("access_key", raw.access_key.is_some()),
         ("secret_key", raw.secret_key.is_some()),
+        ("session_token", raw.session_token.is_some()),
+        ("service", raw.service.is_some()),
+        ("authorize_url", raw.authorize_url.is_some()),
+        ("redirect_url", raw.redirect_url.is_some()),
+        ("jku", raw.jku.is_some()),
+        ("jwks_url", raw.jwks_url.is_some()),
+        ("audience", raw.audience.is_some()),
+        ("authority", raw.authority.is_some()),
     ];
     for (key, _) in present.into_iter().filter(|(_, there)| *there) {
         if own_keys(method).contains(&key) {
@@ -207,6 +323,9 @@ fn missing(build: &mut Build<'_>, method: Method, raw: &RawAuth, has_certificate
         }
         Method::SmartBackend if raw.key.is_none() => Some("key"),
         Method::Mtls if !has_certificate => Some("tls.client_certificate"),
+        Method::Azure if raw.client_id.is_none() && raw.managed_identity != Some(true) => {
+            Some("client_id")
+        }
         Method::Azure if raw.tenant.is_none() && raw.managed_identity != Some(true) => {
             Some("tenant")
         }
@@ -217,10 +336,15 @@ fn missing(build: &mut Build<'_>, method: Method, raw: &RawAuth, has_certificate
         {
             Some("one of client_secret, certificate and managed_identity")
         }
-        Method::Google if raw.credentials.is_none() => Some("credentials"),
         Method::AwsSigv4 if raw.region.is_none() => Some("region"),
         Method::AwsSigv4 if raw.access_key.is_some() != raw.secret_key.is_some() => {
             Some("access_key and secret_key together")
+        }
+        Method::AwsSigv4 if raw.access_key.is_some() && raw.profile.is_some() => {
+            Some("either a profile or access_key and secret_key")
+        }
+        Method::AwsSigv4 if raw.session_token.is_some() && raw.access_key.is_none() => {
+            Some("access_key and secret_key beside session_token")
         }
         _ => None,
     };
@@ -233,7 +357,9 @@ fn missing(build: &mut Build<'_>, method: Method, raw: &RawAuth, has_certificate
 #[cfg(test)]
 mod tests {
     use crate::inventory::{Inventory, Overrides, parse};
-    use crate::model::server::{ApiKeyPlace, Auth};
+    use crate::model::server::{
+        ApiKeyPlace, Auth, AwsKeys, AwsSigv4, Google, HeaderValue, SmartBackend,
+    };
     use crate::model::{Result, SecretRef};
 
     fn with(auth: &str) -> Result<Inventory> {
@@ -274,7 +400,33 @@ mod tests {
             ),
             (
                 "{method: smart-backend, client_id: c, key: env:KEY, key_id: k, algorithm: RS384}",
-                Auth::Other { method: "smart-backend".into(), references: vec![env("KEY")] },
+                Auth::SmartBackend(Box::new(SmartBackend {
+                    client_id: "c".into(),
+                    key: env("KEY"),
+                    key_id: Some("k".into()),
+                    algorithm: Some(crate::model::server::Algorithm::RS384),
+                    jku: None,
+                    jwks_url: None,
+                    token_url: None,
+                    scopes: None,
+                    audience: None,
+                })),
+            ),
+            (
+                "{method: aws-sigv4, region: us-east-1, access_key: AKIDEXAMPLE, secret_key: env:S}",
+                Auth::AwsSigv4(Box::new(AwsSigv4 {
+                    region: "us-east-1".into(),
+                    service: "healthlake".into(),
+                    keys: AwsKeys::Static {
+                        access_key: HeaderValue::Plain("AKIDEXAMPLE".into()),
+                        secret_key: env("S"),
+                        session_token: None,
+                    },
+                })),
+            ),
+            (
+                "{method: google}",
+                Auth::Google(Box::new(Google { credentials: None, token_url: None, scopes: None })),
             ),
         ] {
             let inventory = with(text).unwrap_or_else(|error| panic!("{}", error.message));
@@ -300,8 +452,8 @@ mod tests {
             ("{method: headers}", "needs a header's name"),
             ("{method: mtls}", "needs tls.client_certificate"),
             ("{method: oauth2, client_id: c}", "needs client_secret"),
-            ("{method: azure, tenant: t}", "needs one of client_secret"),
-            ("{method: google}", "needs credentials"),
+            ("{method: azure, tenant: t}", "needs client_id"),
+            ("{method: azure, tenant: t, client_id: c}", "needs one of client_secret"),
             ("{method: aws-sigv4}", "needs region"),
             ("{method: oauth}", "unknown auth method \"oauth\"; did you mean \"oauth2\"?"),
             ("{method: basic, X-A: env:A}", "unknown key \"X-A\" in servers[0].auth"),

@@ -11,7 +11,9 @@ pub mod observation;
 pub mod reference;
 pub mod secret;
 pub mod server;
+pub mod sign_in;
 pub mod status;
+pub mod terms;
 pub mod text;
 pub mod verdict;
 
@@ -25,3 +27,4 @@ pub use reference::SecretRef;
 pub use secret::Secret;
 pub use server::{Maintenance, Server};
 pub use status::Status;
+pub use terms::{Monitoring, MonitoringPolicy, Terms, Unapproved};

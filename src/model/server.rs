@@ -12,7 +12,11 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Code, SecretRef, State};
+pub use super::sign_in::{
+    Algorithm, ApiKeyPlace, Auth, AwsKeys, AwsSigv4, Azure, AzureProof, Flow, Google, OAuth2,
+    SignInPolicy, SmartBackend, TokenAuth,
+};
+use super::{Code, Monitoring, SecretRef, State, Terms};
 
 /// One server of the inventory, ready to be used.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct Server {
     pub labels: BTreeMap<String, String>,
     pub active: bool,
     pub auth: Auth,
+    /// How the credential is kept, shared and held back.
+    pub sign_in: SignInPolicy,
     /// Whether `/metadata` is open; when not, it is asked for with the credential.
     pub metadata_needs_auth: bool,
     pub extra_headers: BTreeMap<String, HeaderValue>,
@@ -50,6 +56,10 @@ pub struct Server {
     pub maintenance: Vec<Maintenance>,
     /// Lets a credential go over plain HTTP to this server.
     pub allow_insecure: bool,
+    /// What its vendor says of being watched.
+    pub monitoring: Monitoring,
+    /// The approval that a vendor's terms ask for.
+    pub terms: Option<Terms>,
 }
 
 impl Server {
@@ -64,8 +74,7 @@ impl Server {
             ReadTarget::Secret(reference) => Some(reference),
             ReadTarget::Reference(_) => None,
         });
-        let key =
-            self.tls.client_certificate.iter().filter_map(|client| client.reference());
+        let key = self.tls.client_certificate.iter().filter_map(|client| client.reference());
         let proxy = self.network.proxy.iter().filter_map(|proxy| proxy.login.as_ref());
         let password = proxy.map(|login| &login.password);
         let all = self.auth.references().into_iter().chain(headers).chain(canaries);
@@ -250,65 +259,6 @@ pub struct Contact {
     pub account: Option<String>,
 }
 
-/// How to sign in, with references where secrets belong.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    #[default]
-    None,
-    ApiKey {
-        place: ApiKeyPlace,
-        value: SecretRef,
-    },
-    Basic {
-        username: String,
-        password: SecretRef,
-    },
-    Bearer {
-        token: SecretRef,
-    },
-    /// Header name to its secret value.
-    Headers(BTreeMap<String, SecretRef>),
-    /// A method that the inventory knows and this version cannot sign in with.
-    Other {
-        method: String,
-        references: Vec<SecretRef>,
-    },
-}
-
-impl Auth {
-    /// As it stands in the inventory: `none`, `api-key`, `basic`, `bearer`, `headers`.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        match self {
-            Auth::None => "none",
-            Auth::ApiKey { .. } => "api-key",
-            Auth::Basic { .. } => "basic",
-            Auth::Bearer { .. } => "bearer",
-            Auth::Headers(_) => "headers",
-            Auth::Other { method, .. } => method,
-        }
-    }
-
-    /// Every reference it holds.
-    #[must_use]
-    pub fn references(&self) -> Vec<&SecretRef> {
-        match self {
-            Auth::None => Vec::new(),
-            Auth::ApiKey { value, .. } => vec![value],
-            Auth::Basic { password, .. } => vec![password],
-            Auth::Bearer { token } => vec![token],
-            Auth::Headers(headers) => headers.values().collect(),
-            Auth::Other { references, .. } => references.iter().collect(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiKeyPlace {
-    Header(String),
-    Query(String),
-}
-
 /// The value of an extra header: plain, or kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderValue {
@@ -320,6 +270,8 @@ pub enum HeaderValue {
 pub struct Tls {
     /// PEM file whose certificates replace the system's trust store for this server.
     pub ca: Option<PathBuf>,
+    /// Whether the system's trust store counts beside `ca`: for other hosts than the server's own.
+    pub ca_adds: bool,
     pub min_version: TlsVersion,
     pub expiry_warning: Duration,
     pub expiry_critical: Duration,

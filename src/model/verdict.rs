@@ -31,13 +31,14 @@ pub struct Verdict {
     pub exit: Exit,
 }
 
-/// Judges a run. Servers in maintenance stay out of it unless they are to be included; when all
-/// are, the run is healthy.
+/// Judges a run. Servers in maintenance stay out of it unless they are to be included, and so do
+/// those that were left out on purpose; when none is left, the run is healthy.
 #[must_use]
 pub fn judge(reports: &[ServerReport], fail_on: FailOn, include_maintenance: bool) -> Verdict {
     let counted: Vec<Status> = reports
         .iter()
         .filter(|report| report.state != State::Maintenance || include_maintenance)
+        .filter(|report| !report.was_left_out())
         .map(|report| report.status)
         .collect();
     let status = Status::worst(counted.iter().copied());
@@ -94,6 +95,22 @@ mod tests {
             let exits = [Warning, Unknown, Critical, Never]
                 .map(|fail_on| judge(&reports, fail_on, false).exit.0);
             assert_eq!(exits, expected, "{statuses:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_out_changes_no_verdict() {
+        let mut left_out = report(Status::Unknown, State::Active);
+        left_out.code = Some(crate::model::Code::new("check.skipped"));
+        for (others, expected) in [
+            (vec![], (Status::Healthy, 0)),
+            (vec![report(Status::Healthy, State::Active)], (Status::Healthy, 0)),
+            (vec![report(Status::Unknown, State::Active)], (Status::Unknown, 3)),
+        ] {
+            let mut reports = others;
+            reports.push(left_out.clone());
+            let verdict = judge(&reports, FailOn::Critical, true);
+            assert_eq!((verdict.status, verdict.exit.0), expected);
         }
     }
 

@@ -150,7 +150,8 @@ impl<'a> Run<'a> {
         if session.broken.is_some() {
             return self.leave_out(name, "check.skipped", "an earlier stage broke");
         }
-        if needs_credential(name) && self.server.auth != Auth::None && !session.can_sign_in() {
+        if needs_credential(name) && self.server.auth != Auth::None && !session.can_sign_in().await
+        {
             return self.leave_out(
                 name,
                 "check.skipped",

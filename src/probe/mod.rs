@@ -9,21 +9,25 @@ mod checks;
 mod engine;
 mod fhirpath;
 mod session;
+mod unapproved;
 mod verdict;
 
 use std::sync::Arc;
 
+use crate::auth::Keeper;
 use crate::credentials::Credentials;
 use crate::http::Transport;
 use crate::model::Clock;
 
 pub use engine::{Checked, check_all, check_one};
+pub use unapproved::unapproved;
 
 /// What a run shares between all servers.
 #[derive(Clone)]
 pub struct Surroundings {
     pub transport: Arc<Transport>,
     pub credentials: Credentials,
+    pub keeper: Keeper,
     pub clock: Clock,
 }
 
@@ -37,6 +41,8 @@ pub struct Options {
     pub retries: u32,
     /// Whether stages that do not apply or were never reached are reported too, as `test` does.
     pub every_stage: bool,
+    /// Whether a person asked: then a credential that is held back is offered all the same.
+    pub by_hand: bool,
     /// Whether to keep what `--save-baseline` writes.
     pub keep_snapshots: bool,
     /// What to hold each server's CapabilityStatement against, by name.

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::verdict::Problem;
 use super::{CheckName, Options, Surroundings};
-use crate::auth;
+use crate::auth::{self, Freshness, Proof, Token};
 use crate::fhir::body::{BodyKind, sniff};
 use crate::fhir::outcome::OperationOutcome;
 use crate::http::{Client, Credential, Exchange, Failure, Request, Stage};
@@ -20,7 +20,8 @@ pub(super) struct Session<'a> {
     pub options: &'a Options,
     client: Client,
     always: Credential,
-    proof: Result<Option<Credential>, Failure>,
+    /// `None` until it is first needed.
+    proof: Option<Result<Option<Proof>, Failure>>,
     deadline: Instant,
     /// The first exchange that opened a connection: it tells of DNS, TCP and TLS.
     pub handshake: Option<Timing>,
@@ -43,14 +44,13 @@ impl<'a> Session<'a> {
         let identity = auth::identity(server, credentials).await?;
         let client = Client::new(server, &identity, surroundings.transport.clone())?;
         let always = auth::extra_headers(server, credentials).await?;
-        let proof = auth::proof(server, &always, credentials).await;
         Ok(Session {
             server,
             surroundings,
             options,
             client,
             always,
-            proof,
+            proof: None,
             deadline,
             handshake: None,
             broken: None,
@@ -66,14 +66,44 @@ impl<'a> Session<'a> {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Why the method's secret could not be had.
-    pub(super) fn missing_proof(&self) -> Option<&Failure> {
-        self.proof.as_ref().err()
+    /// Signs in, unless that was done: gets a token, or leave to offer a fixed credential.
+    ///
+    /// # Errors
+    /// Why there is nothing to sign in with.
+    pub(super) async fn sign_in(&mut self, freshness: Freshness<'_>) -> Result<(), Failure> {
+        if self.proof.is_none() {
+            let made = auth::proof(
+                self.server,
+                &self.always,
+                &self.surroundings.keeper,
+                freshness,
+                self.options.by_hand,
+                self.deadline,
+            )
+            .await;
+            self.proof = Some(made);
+        }
+        match &self.proof {
+            Some(Err(failure)) => Err(failure.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The token that was got, where the method uses tokens.
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.proof.as_ref()?.as_ref().ok()?.as_ref()?.token.as_ref()
+    }
+
+    /// Whether there is a credential, offered or not.
+    pub(super) fn has_proof(&self) -> bool {
+        matches!(self.proof, Some(Ok(Some(_))))
     }
 
     /// Whether there is a credential that may still be offered.
-    pub(super) fn can_sign_in(&self) -> bool {
-        matches!(self.proof, Ok(Some(_))) && self.refused.is_none()
+    pub(super) async fn can_sign_in(&mut self) -> bool {
+        self.refused.is_none()
+            && self.sign_in(Freshness::Usable).await.is_ok()
+            && matches!(self.proof, Some(Ok(Some(_))))
     }
 
     /// A request that proves nothing but the extra headers.
@@ -89,16 +119,65 @@ impl<'a> Session<'a> {
         url: Url,
         max_body: u64,
     ) -> Result<Exchange, Failure> {
-        let proof = match &self.proof {
-            Ok(Some(proof)) => Some(proof.clone()),
-            Ok(None) => return self.get_open(url, max_body).await,
-            Err(failure) => return Err(failure.clone()),
-        };
-        let exchange = self.get(url, proof.as_ref(), max_body).await?;
-        if exchange.status() == 401 {
-            self.refused = judge_status(&exchange, true);
+        self.sign_in(Freshness::Usable).await?;
+        let Some(credential) = self.credential() else { return self.get_open(url, max_body).await };
+        let mut exchange = self.get(url.clone(), Some(&credential), max_body).await?;
+        if exchange.status() == 401 && self.renew().await {
+            let renewed = self.credential();
+            exchange = self.get(url, renewed.as_ref(), max_body).await?;
         }
+        self.note_verdict(&exchange).await;
         Ok(exchange)
+    }
+
+    fn credential(&self) -> Option<Credential> {
+        let proof = self.proof.as_ref()?.as_ref().ok()?.as_ref()?;
+        Some(proof.credential.clone())
+    }
+
+    /// Another token in the place of one that was refused; `false` when there is none.
+    async fn renew(&mut self) -> bool {
+        let Some(stale) = self.token().cloned() else { return false };
+        let renewed = auth::proof(
+            self.server,
+            &self.always,
+            &self.surroundings.keeper,
+            Freshness::Not(&stale),
+            self.options.by_hand,
+            self.deadline,
+        )
+        .await;
+        match renewed {
+            Ok(proof) => {
+                self.proof = Some(Ok(proof));
+                true
+            }
+            // The refusal of the old one is what the server said; it stands.
+            Err(_) => false,
+        }
+    }
+
+    /// Remembers whether the server took the credential.
+    async fn note_verdict(&mut self, exchange: &Exchange) {
+        let keeper = &self.surroundings.keeper;
+        let Some(Ok(Some(proof))) = &mut self.proof else { return };
+        if let Some(problem) = refused_signature(exchange) {
+            // A wrong clock says nothing of the key.
+            if problem.code != Code::new("auth.clock_skew") {
+                proof.refused(keeper, problem.code).await;
+            }
+            self.refused = Some(problem);
+            return;
+        }
+        match exchange.status() {
+            401 => {
+                proof.refused(keeper, Code::new("auth.unauthorized")).await;
+                self.refused = judge_status(exchange, true);
+            }
+            // Limits and failures say nothing of the credential.
+            429 | 407 | 500.. => {}
+            _ => proof.accepted(keeper),
+        }
     }
 
     /// Open first, as the specification expects it of `/metadata`; with the credential where the
@@ -109,12 +188,12 @@ impl<'a> Session<'a> {
         max_body: u64,
         needs_auth: bool,
     ) -> Result<Exchange, Failure> {
-        if needs_auth && self.can_sign_in() {
+        if needs_auth && self.can_sign_in().await {
             return self.get_signed(url, max_body).await;
         }
         let exchange = self.get_open(url.clone(), max_body).await?;
         match exchange.status() {
-            401 | 403 if self.can_sign_in() => self.get_signed(url, max_body).await,
+            401 | 403 if self.can_sign_in().await => self.get_signed(url, max_body).await,
             _ => Ok(exchange),
         }
     }
@@ -132,6 +211,7 @@ impl<'a> Session<'a> {
             max_body,
             deadline: self.deadline,
             if_none_match: None,
+            body: None,
         };
         match self.client.send(&request).await {
             Ok(exchange) => {
@@ -190,6 +270,9 @@ fn accept(format: Format) -> &'static str {
 /// What a status other than success means.
 pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem> {
     let status = exchange.status();
+    if let Some(problem) = refused_signature(exchange) {
+        return Some(problem);
+    }
     let problem = match status {
         200..=299 | 304 => return None,
         400 | 495 | 496 => match client_certificate(exchange) {
@@ -227,6 +310,17 @@ pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem>
         _ => http_status(status),
     };
     Some(problem.server_text(server_words(exchange)))
+}
+
+/// What AWS says about a signature that it does not take.
+pub(super) fn refused_signature(exchange: &Exchange) -> Option<Problem> {
+    let refusal = exchange
+        .signed
+        .then(|| auth::aws_sigv4::explain(exchange.status(), &exchange.body))
+        .flatten()?;
+    let mut problem = Problem::new(refusal.code, refusal.message).server_text(refusal.server_text);
+    problem.hint = refusal.hint;
+    Some(problem)
 }
 
 fn http_status(status: u16) -> Problem {

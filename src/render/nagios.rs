@@ -51,15 +51,18 @@ fn fit(text: &str) -> String {
 fn text(run: &CheckRun) -> String {
     let counted: Vec<&ServerReport> = run.reports.iter().filter(|r| run.counts(r)).collect();
     if let [only] = run.reports.as_slice() {
-        let state = if counted.is_empty() { "in maintenance, " } else { "" };
+        let in_maintenance = counted.is_empty() && !only.was_left_out();
+        let state = if in_maintenance { "in maintenance, " } else { "" };
         let code = only.code.map(|code| format!("{code}: ")).unwrap_or_default();
         return format!("{}: {state}{code}{}", only.name, only.message);
     }
     if run.reports.is_empty() {
         return "no servers".to_owned();
     }
-    if counted.is_empty() {
-        return format!("all {} servers are in maintenance", run.reports.len());
+    let left_out = run.reports.iter().filter(|report| report.was_left_out()).count();
+    let maintenance = run.reports.len() - counted.len() - left_out;
+    if maintenance == run.reports.len() {
+        return format!("all {maintenance} servers are in maintenance");
     }
     let mut parts = Vec::new();
     for status in [Status::Critical, Status::Unknown, Status::Warning] {
@@ -76,14 +79,18 @@ fn text(run: &CheckRun) -> String {
         }
     }
     let healthy = counted.iter().filter(|report| report.status == Status::Healthy).count();
-    parts.push(if healthy == counted.len() {
+    parts.push(if counted.is_empty() {
+        "no server was judged".to_owned()
+    } else if healthy == counted.len() {
         format!("{healthy} servers healthy")
     } else {
         format!("{healthy} of {} healthy", counted.len())
     });
-    let maintenance = run.reports.len() - counted.len();
     if maintenance > 0 {
         parts.push(format!("{maintenance} in maintenance"));
+    }
+    if left_out > 0 {
+        parts.push(format!("{left_out} not checked"));
     }
     parts.join("; ")
 }
@@ -112,8 +119,12 @@ fn counts(run: &CheckRun) -> Vec<String> {
         let count = run.reports.iter().filter(|r| run.counts(r) && r.status == status).count();
         items.push(format!("{status}={count};;;0;{total}"));
     }
-    let maintenance = run.reports.iter().filter(|r| !run.counts(r)).count();
+    let left_out = run.reports.iter().filter(|r| r.was_left_out()).count();
+    let maintenance = run.reports.iter().filter(|r| !run.counts(r)).count() - left_out;
     items.push(format!("maintenance={maintenance};;;0;{total}"));
+    if left_out > 0 {
+        items.push(format!("skipped={left_out};;;0;{total}"));
+    }
     items
 }
 

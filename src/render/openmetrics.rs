@@ -29,15 +29,17 @@ pub(super) fn render(run: &CheckRun) -> String {
     );
     page.family(
         "fhirctl_servers",
-        "Servers by status; those in maintenance are counted apart.",
+        "Servers by status; those in maintenance or left out are counted apart.",
         |family| {
             for status in [Status::Healthy, Status::Warning, Status::Critical, Status::Unknown] {
                 let count =
                     run.reports.iter().filter(|r| run.counts(r) && r.status == status).count();
                 family.sample(&[("status", status.as_str())], number(count));
             }
-            let count = run.reports.iter().filter(|r| !run.counts(r)).count();
+            let left_out = run.reports.iter().filter(|r| r.was_left_out()).count();
+            let count = run.reports.iter().filter(|r| !run.counts(r)).count() - left_out;
             family.sample(&[("status", "maintenance")], number(count));
+            family.sample(&[("status", "skipped")], number(left_out));
         },
     );
     servers(&mut page, run);
@@ -48,7 +50,8 @@ pub(super) fn render(run: &CheckRun) -> String {
 
 fn servers(page: &mut Page, run: &CheckRun) {
     let each = |family: &mut Family<'_>, value: &dyn Fn(&ServerReport) -> Option<f64>| {
-        for report in &run.reports {
+        // Where nothing was asked there is nothing to measure.
+        for report in run.reports.iter().filter(|report| !report.was_left_out()) {
             if let Some(value) = value(report) {
                 family.sample(&[("server", &report.name)], value);
             }
@@ -81,7 +84,7 @@ fn servers(page: &mut Page, run: &CheckRun) {
         "fhirctl_server_status",
         "0 healthy, 1 warning, 2 critical, 3 unknown; the labels say what decided it.",
         |family| {
-            for report in &run.reports {
+            for report in run.reports.iter().filter(|report| !report.was_left_out()) {
                 let state = match report.state {
                     State::Active => "active",
                     State::Maintenance => "maintenance",

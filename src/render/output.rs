@@ -62,7 +62,7 @@ impl CheckRun {
     /// Whether a server is in the verdict and the counts.
     #[must_use]
     pub fn counts(&self, report: &ServerReport) -> bool {
-        self.include_maintenance || report.state != State::Maintenance
+        (self.include_maintenance || report.state != State::Maintenance) && !report.was_left_out()
     }
 }
 

@@ -48,7 +48,7 @@ pub struct CheckDocument {
 }
 
 /// How many servers are what. `total` is the sum of the others: a server in maintenance that does
-/// not count is in `maintenance` alone.
+/// not count is in `maintenance` alone, one that was left out on purpose in `skipped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
     pub total: usize,
@@ -57,6 +57,7 @@ pub struct Summary {
     pub critical: usize,
     pub unknown: usize,
     pub maintenance: usize,
+    pub skipped: usize,
 }
 
 /// One server on one line.
@@ -109,6 +110,7 @@ impl Summary {
         let mut summary = Summary { total: run.reports.len(), ..Summary::default() };
         for report in &run.reports {
             let counter = match report.status {
+                _ if report.was_left_out() => &mut summary.skipped,
                 _ if !run.counts(report) => &mut summary.maintenance,
                 Status::Healthy => &mut summary.healthy,
                 Status::Warning => &mut summary.warning,
@@ -198,6 +200,8 @@ fn overview(run: &CheckRun) -> Block {
         .map(|report| {
             let verdict = if run.counts(report) {
                 status(report.status)
+            } else if report.was_left_out() {
+                Cell::toned("skipped", Tone::Dim)
             } else {
                 Cell::toned("maintenance", Tone::Dim)
             };
@@ -225,6 +229,7 @@ fn summary_line(run: &CheckRun, summary: Summary) -> Row {
         (summary.critical, "critical", Tone::Bad),
         (summary.unknown, "unknown", Tone::Unknown),
         (summary.maintenance, "in maintenance", Tone::Dim),
+        (summary.skipped, "not checked", Tone::Dim),
     ];
     let mut any = false;
     for (number, name, tone) in parts.into_iter().filter(|(number, ..)| *number > 0) {

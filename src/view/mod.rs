@@ -10,6 +10,7 @@ pub mod explain;
 pub mod human;
 mod server;
 pub mod test;
+pub mod vendors;
 pub mod version;
 
 use schemars::JsonSchema;

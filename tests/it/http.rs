@@ -37,6 +37,7 @@ async fn metadata(server: &Server, tag: Option<&str>) -> Result<Exchange, Failur
         max_body: 1 << 20,
         deadline: Instant::now() + Duration::from_secs(20),
         if_none_match: tag,
+        body: None,
     };
     client(server).fetch(&request, server.retry).await
 }

@@ -3,6 +3,7 @@
 // Clippy's leave for tests ends at the test functions: their helpers fail a test by panicking too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod aws_sigv4;
 mod check;
 mod credentials;
 mod doctor;
@@ -11,6 +12,7 @@ mod edit_commands;
 mod generated;
 mod http;
 mod inventory;
+mod presets;
 mod render;
 mod sample;
 mod sandbox;

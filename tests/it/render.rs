@@ -73,7 +73,7 @@ fn json_holds_what_is_promised_in_the_promised_order() {
     assert_eq!(json["status"], "critical");
     assert_eq!(
         json["summary"],
-        serde_json::json!({"total": 7, "healthy": 2, "warning": 1, "critical": 2, "unknown": 1, "maintenance": 1})
+        serde_json::json!({"total": 7, "healthy": 2, "warning": 1, "critical": 2, "unknown": 1, "maintenance": 1, "skipped": 0})
     );
     let slow = &json["servers"][1];
     for key in [

@@ -83,7 +83,7 @@ pub(super) async fn keep(
     Ok(Some((credentials, wanted.reference.clone())))
 }
 
-fn secret_from_stdin() -> Result<Secret> {
+pub(in crate::command) fn secret_from_stdin() -> Result<Secret> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         return Err(Error::usage("standard input is a terminal, which would show the secret")
@@ -109,12 +109,10 @@ fn secret_from_stdin() -> Result<Secret> {
     Ok(Secret::new(text.to_owned()))
 }
 
-fn ask(name: &str, what: &str) -> Result<Secret> {
+pub(in crate::command) fn ask(name: &str, what: &str) -> Result<Secret> {
     dialoguer::Password::new()
         .with_prompt(format!("{what} for {name} (not shown)"))
         .interact()
         .map(Secret::new)
-        .map_err(|_| {
-            Error::new(ErrorKind::Interrupted, "no secret was given; nothing was registered")
-        })
+        .map_err(|_| Error::new(ErrorKind::Interrupted, "no secret was given; nothing was changed"))
 }

@@ -20,9 +20,7 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>, check: &AssertCheck
     };
     let draft = Draft::of(&exchange);
     let failed = |message: String| Problem::new(Code::new("assert.failed"), message);
-    if let Some(problem) =
-        judge_status(&exchange, session.can_sign_in() || session.refused.is_some())
-    {
+    if let Some(problem) = judge_status(&exchange, session.has_proof()) {
         return draft.with(problem);
     }
     let kind = match document(&exchange) {

@@ -26,7 +26,7 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>, check: &HealthCheck
         Ok(exchange) => exchange,
         Err(failure) => return Draft::broken(&failure),
     };
-    let problem = judge_answer(&exchange, check, session.can_sign_in());
+    let problem = judge_answer(&exchange, check, session.has_proof());
     Draft::of(&exchange)
         .with(problem)
         .good("the server says that it is well")

@@ -31,7 +31,7 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>) -> (Draft, Option<S
         Err(failure) => return (Draft::broken(&failure), None),
     };
     let draft = Draft::of(&exchange);
-    match parse(&exchange, session.can_sign_in() || session.refused.is_some()) {
+    match parse(&exchange, session.has_proof()) {
         Ok(capability) => {
             let statement = Statement {
                 fhir_version: capability

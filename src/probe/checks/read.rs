@@ -32,7 +32,7 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>, check: &ReadCheck) 
         Ok(exchange) => exchange,
         Err(failure) => return Draft::broken(&failure),
     };
-    let signed = session.can_sign_in() || session.refused.is_some();
+    let signed = session.has_proof();
     let problem = judge(&exchange, &reference, signed).err();
     Draft::of(&exchange)
         .with(problem)

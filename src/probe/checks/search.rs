@@ -28,7 +28,7 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>, query: &str) -> Dra
         Err(draft) => return draft,
     };
     let draft = Draft::of(&exchange);
-    let draft = match bundle(&exchange, session.can_sign_in() || session.refused.is_some()) {
+    let draft = match bundle(&exchange, session.has_proof()) {
         Ok(facts) => judge(session, query, &facts, draft),
         Err(problem) => draft.with(problem),
     };
