@@ -39,6 +39,12 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
     ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
+    ("show-pins", "fhirctl show --pins -o json", || {
+        kept(include_str!("../../data/schema/show-pins.json"))
+    }),
+    ("auth-pins-accept", "fhirctl auth pins accept -o json", || {
+        kept(include_str!("../../data/schema/auth-pins-accept.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

@@ -17,3 +17,4 @@ mod render;
 mod sample;
 mod sandbox;
 mod support;
+mod transport;

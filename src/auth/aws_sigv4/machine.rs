@@ -9,7 +9,7 @@ use super::chain::{Means, missing};
 use super::keys::Keys;
 use crate::auth::header_value;
 use crate::http::machine::{self, Answer};
-use crate::http::{Client, Credential, Failure, Identity, Request};
+use crate::http::{Client, Credential, Failure, Request};
 use crate::model::Secret;
 
 const CONTAINER: &str = "http://169.254.170.2";

@@ -8,7 +8,7 @@ use super::chain::{Means, missing};
 use super::keys::Keys;
 use super::profile::Profile;
 use super::refusal::{element, explain};
-use crate::http::{Body, Client, Credential, Exchange, Failure, Identity, Request, Stage};
+use crate::http::{Body, Client, Credential, Exchange, Failure, Request, Stage};
 use crate::model::{Code, Secret, limits, text};
 
 const SERVICE: &str = "the AWS token service";
