@@ -57,7 +57,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Init(args) => command::init::run(args, context),
         Command::Add(args) => block_on(command::add::run(args, context)),
         Command::List(args) => command::list::run(args, context),
-        Command::Show(args) => command::show::run(args, context),
+        Command::Show(args) => block_on(command::show::run(args, context)),
         Command::Set(args) => block_on(command::set::run(args, context)),
         Command::Activate(args) => command::activate::run(args, context),
         Command::Deactivate(args) => command::deactivate::run(args, context),

@@ -70,16 +70,32 @@ impl Proof {
     }
 }
 
-/// The client certificate's key, when the server's settings name one.
+/// What unlocks the client certificate, and the proxy's password, where the settings name them.
+///
+/// # Errors
+/// `auth.credential_missing` when one cannot be had.
+pub async fn identity(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
+    let credentials = &credentials.serving(&server.name);
+    let reference = server.tls.client_certificate.as_ref().and_then(|client| client.reference());
+    let certificate_secret = match reference {
+        Some(reference) => Some(secret(reference, credentials).await?),
+        None => None,
+    };
+    Ok(Identity { certificate_secret, ..way_out(server, credentials).await? })
+}
+
+/// What a connection needs on which nothing will be sent: the proxy's password.
 ///
 /// # Errors
 /// `auth.credential_missing` when it cannot be had.
-pub async fn identity(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
-    let key = match &server.tls.client_certificate {
-        Some(client) => Some(secret(&client.key, &credentials.serving(&server.name)).await?),
+pub async fn way_out(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
+    let credentials = &credentials.serving(&server.name);
+    let login = server.network.proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
+    let proxy_password = match login {
+        Some(login) => Some(secret(&login.password, credentials).await?),
         None => None,
     };
-    Ok(Identity { key })
+    Ok(Identity { certificate_secret: None, proxy_password })
 }
 
 /// The extra headers of every request.

@@ -3,6 +3,7 @@
 mod forget;
 mod jwks;
 mod login;
+mod pins;
 mod rotate;
 mod set;
 mod status;
@@ -39,6 +40,7 @@ pub enum AuthCommand {
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
     Jwks(jwks::JwksArgs),
+    Pins(pins::PinsArgs),
 }
 
 /// # Errors
@@ -53,6 +55,7 @@ pub async fn run(args: &AuthArgs, context: &Context) -> Result<Outcome> {
         AuthCommand::Status(args) => status::run(args, context).await,
         AuthCommand::Forget(args) => forget::run(args, context).await,
         AuthCommand::Jwks(args) => jwks::run(args, context).await,
+        AuthCommand::Pins(args) => pins::run(args, context).await,
     }
 }
 

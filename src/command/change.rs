@@ -110,8 +110,23 @@ pub(super) fn refuse_secrets(assignment: &Assignment, method: Option<&str>) -> R
             }
         }
     }
-    if let Some(key) = within.pointer("/tls/client_certificate/key") {
-        refuse_clear("tls.client_certificate.key", key)?;
+    for (place, key) in [
+        ("/tls/client_certificate/key", "tls.client_certificate.key"),
+        ("/tls/client_certificate/password", "tls.client_certificate.password"),
+        ("/network/proxy/password", "network.proxy.password"),
+    ] {
+        if let Some(value) = within.pointer(place) {
+            refuse_clear(key, value)?;
+        }
+    }
+    for place in ["/network/proxy", "/network/proxy/url"] {
+        let url = within.pointer(place).and_then(Value::as_str);
+        if url.is_some_and(|url| url.contains('@')) {
+            return Err(Error::usage("a password stands in the proxy's URL").hint(
+                "give it as a reference: 'network.proxy={url: \"http://HOST:PORT\", \
+                 username: USER, password: env:VARIABLE}'",
+            ));
+        }
     }
     if let Some(url) = within.get("url").and_then(Value::as_str) {
         base_url(url)?;
@@ -461,6 +476,10 @@ mod tests {
             ("auth={method: headers, X-Token: hunter2}", None),
             ("tls.client_certificate.key=hunter2", None),
             ("tls={client_certificate: {key: hunter2}}", None),
+            ("tls.client_certificate.password=hunter2", None),
+            ("network.proxy=http://u:hunter2@proxy:3128", None),
+            ("network={proxy: {url: \"http://u:hunter2@proxy:3128\"}}", None),
+            ("network.proxy.password=hunter2", None),
             ("url=https://me:hunter2@h.example/fhir", None),
         ];
         for (text, method) in cases {

@@ -1,6 +1,5 @@
 //! `expiring`: every certificate, secret, key, pin and approval that ends within a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,11 +7,14 @@ use futures_util::StreamExt as _;
 
 use super::selector::SelectorArgs;
 use super::{change, lint};
+use crate::auth;
 use crate::context::{Context, Outcome, parse_duration};
-use crate::http::{self, CertificateFacts, Failure, Transport};
+use crate::http::{self, CertificateFacts, Client, Failure, Presented};
 use crate::inventory;
 use crate::lint::expiring::{Evidence, Seen, endings};
+use crate::model::server::ClientCertificate;
 use crate::model::{Result, Server};
+use crate::probe::Surroundings;
 use crate::render::Format;
 use crate::view::expiring::{ExpiringRun, NotSeen};
 
@@ -44,10 +46,11 @@ pub async fn run(args: &ExpiringArgs, context: &Context) -> Result<Outcome> {
     context.options.output.among(&fitting)?;
     let inventory = context.load_inventory()?;
     let servers = inventory::select(&inventory, &args.selector.selection())?;
+    let surroundings = context.surroundings(&inventory);
     let presented = if args.offline {
         servers.iter().map(|_| None).collect()
     } else {
-        look_at(&servers, context).await
+        look_at(&servers, &surroundings, context).await
     };
     let ages = lint::Ages::read(context, &inventory);
     let now = context.clock.now();
@@ -66,10 +69,23 @@ pub async fn run(args: &ExpiringArgs, context: &Context) -> Result<Outcome> {
                 run.not_seen.push(NotSeen::server(&server.name, &failure));
                 None
             }
-            Some(Ok(chain)) => Some(chain.into_iter().map(seen).collect()),
+            Some(Ok(shown)) => Some(
+                shown
+                    .chain
+                    .into_iter()
+                    .map(|it| Seen { name: it.subject, not_after: it.not_after, pin: pin(&it.pin) })
+                    .collect(),
+            ),
             None => None,
         };
-        let evidence = evidence(server, presented, &ages, &mut run.not_seen);
+        let client = match client_certificate(server, &surroundings).await {
+            Ok(found) => found,
+            Err(failure) => {
+                run.not_seen.push(NotSeen::server(&server.name, &failure));
+                Vec::new()
+            }
+        };
+        let evidence = evidence(server, presented, client, &ages, &mut run.not_seen);
         run.endings.extend(endings(server, &evidence, now, args.within));
     }
     run.endings.sort_by_key(|ending| ending.ends);
@@ -81,6 +97,7 @@ pub async fn run(args: &ExpiringArgs, context: &Context) -> Result<Outcome> {
 fn evidence(
     server: &Server,
     presented: Option<Vec<Seen>>,
+    client: Vec<Seen>,
     ages: &lint::Ages,
     not_seen: &mut Vec<NotSeen>,
 ) -> Evidence {
@@ -100,33 +117,53 @@ fn evidence(
             }
         }
     };
-    let client = server.tls.client_certificate.as_ref();
     Evidence {
         presented,
-        // The first is the client's own, the others are those that lead to its authority.
-        client: client.map(|client| in_file(&client.certificate)).unwrap_or_default(),
+        client,
         authorities: server.tls.ca.as_deref().map(&mut in_file).unwrap_or_default(),
         credential_since: ages.since(server),
     }
 }
 
 fn seen(facts: CertificateFacts) -> Seen {
-    Seen { name: facts.subject, not_after: facts.not_after, pin: facts.pin }
+    let pin = pin(&facts.spki_pin);
+    Seen { name: facts.subject, not_after: facts.not_after, pin }
+}
+
+fn pin(text: &str) -> Option<String> {
+    Some(text.strip_prefix("sha256/").unwrap_or(text).to_owned())
+}
+
+/// Our own certificate for a server; a PKCS#12 file is opened with its password.
+async fn client_certificate(
+    server: &Server,
+    surroundings: &Surroundings,
+) -> std::result::Result<Vec<Seen>, Failure> {
+    let Some(client) = &server.tls.client_certificate else { return Ok(Vec::new()) };
+    let password = match client {
+        ClientCertificate::Pem { .. } => None,
+        ClientCertificate::Pkcs12 { .. } => {
+            auth::identity(server, &surroundings.credentials).await?.certificate_secret
+        }
+    };
+    let name = client.file().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let seen = seen(http::certificate_facts(client, password.as_ref())?);
+    Ok(vec![Seen { name: format!("{name}: {}", seen.name), ..seen }])
 }
 
 /// What each server presents; `None` where there is no TLS.
 async fn look_at(
     servers: &[&Server],
+    surroundings: &Surroundings,
     context: &Context,
-) -> Vec<Option<Result<Vec<CertificateFacts>, Failure>>> {
-    let transport = Arc::new(Transport::new(context.clock));
+) -> Vec<Option<std::result::Result<Presented, Failure>>> {
     let progress = context.progress("looking at certificates", servers.len());
     let mut found: Vec<_> = servers.iter().map(|_| None).collect();
     let over_tls =
         servers.iter().enumerate().filter(|(_, server)| server.url.url().scheme() == "https").map(
             |(index, server)| {
-                let (server, transport) = ((*server).clone(), transport.clone());
-                async move { (index, http::presented(&server, &transport).await) }
+                let (server, surroundings) = ((*server).clone(), surroundings.clone());
+                async move { (index, look(&server, &surroundings).await) }
             },
         );
     let looks: Vec<_> = over_tls.collect();
@@ -138,4 +175,12 @@ async fn look_at(
     }
     progress.finish();
     found
+}
+
+async fn look(
+    server: &Server,
+    surroundings: &Surroundings,
+) -> std::result::Result<Presented, Failure> {
+    let identity = auth::way_out(server, &surroundings.credentials).await?;
+    Client::look(server, &identity, surroundings.transport.clone()).await
 }

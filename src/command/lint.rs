@@ -135,11 +135,11 @@ fn known(context: &Context, inventory: &Inventory, servers: &BTreeSet<String>) -
         if let Some(since) = ages.since(server) {
             known.credential_since.insert(server.name.clone(), since);
         }
-        let client = server.tls.client_certificate.iter().map(|client| &client.certificate);
+        let client = server.tls.client_certificate.iter().map(|client| client.file());
         let mut certificates = Vec::new();
         for (kind, file) in client
             .map(|file| (Kind::ClientCertificate, file))
-            .chain(server.tls.ca.iter().map(|file| (Kind::CaCertificate, file)))
+            .chain(server.tls.ca.iter().map(|file| (Kind::CaCertificate, file.as_path())))
         {
             let found = crate::http::certificates_in(file).unwrap_or_default();
             certificates.extend(

@@ -46,6 +46,12 @@ const SCHEMAS: &[Entry] = &[
     ("expiring", "fhirctl expiring -o json", || {
         kept(include_str!("../../data/schema/expiring.json"))
     }),
+    ("show-pins", "fhirctl show --pins -o json", || {
+        kept(include_str!("../../data/schema/show-pins.json"))
+    }),
+    ("auth-pins-accept", "fhirctl auth pins accept -o json", || {
+        kept(include_str!("../../data/schema/auth-pins-accept.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

@@ -1,5 +1,7 @@
 //! `show NAME`: one server; with `--effective` every value and where it comes from.
 
+pub(super) mod pins;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -18,6 +20,12 @@ pub struct ShowArgs {
     /// Every value that holds for it, with where it comes from
     #[arg(long)]
     pub effective: bool,
+
+    /// The public keys that the server shows now, and which of them are pinned
+    ///
+    /// Connects to the server and looks at its certificates; no request and no credential is sent.
+    #[arg(long, conflicts_with = "effective")]
+    pub pins: bool,
 }
 
 /// Variables of the environment that bear on every request.
@@ -35,8 +43,9 @@ const SURROUNDINGS: [&str; 10] = [
 ];
 
 /// # Errors
-/// Exit 66 when no server has the name, 78 when the inventory is not valid.
-pub fn run(args: &ShowArgs, context: &Context) -> Result<Outcome> {
+/// Exit 66 when no server has the name, 78 when the inventory is not valid; with `--pins` 69 when
+/// the server shows no certificate.
+pub async fn run(args: &ShowArgs, context: &Context) -> Result<Outcome> {
     let path = context.inventory_path()?;
     let text = inventory::read(&path)?;
     let overrides = context.overrides();
@@ -55,6 +64,9 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Outcome> {
             }
         },
     };
+    if args.pins {
+        return pins::run(server, &read, context).await;
+    }
     let mut values = inventory::effective(&text, &path, &server.name, &overrides)?;
     values.extend(surroundings(variable));
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();

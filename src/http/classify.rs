@@ -18,7 +18,11 @@ pub struct Circumstances<'a> {
     pub instants: Instants,
     pub seen: &'a Seen,
     pub proxied: bool,
+    /// Whether a user and a password for the proxy are set.
+    pub proxy_login: bool,
     pub has_client_certificate: bool,
+    /// `network.source_address`.
+    pub source_address: Option<std::net::IpAddr>,
     /// How long it was waited, in seconds.
     pub waited: f64,
 }
@@ -31,9 +35,12 @@ pub fn request(error: &reqwest::Error, known: &Circumstances<'_>) -> Failure {
     }
     for source in sources(error) {
         if let Some(lookup) = source.downcast_ref::<ResolveError>() {
-            let stage =
-                if lookup.code.as_str().starts_with("network.") { Stage::Tcp } else { Stage::Dns };
-            return behind_proxy(Failure::new(stage, lookup.code, lookup.message.clone()), known);
+            let failure = lookup.failure();
+            // Our own rules speak of the server also where a proxy is asked.
+            return match lookup.code.as_str().starts_with("network.") {
+                true => failure,
+                false => behind_proxy(failure, known),
+            };
         }
         if let Some(tls) = tls_error(source) {
             return self::tls(tls, known);
@@ -51,6 +58,12 @@ pub fn request(error: &reqwest::Error, known: &Circumstances<'_>) -> Failure {
         }
     }
     let pending = known.instants.pending();
+    // The library has no type for it that could be asked for.
+    if known.proxied
+        && sources(error).any(|source| source.to_string().contains("proxy authorization required"))
+    {
+        return proxy_sign_in(known.proxy_login);
+    }
     if known.proxied && pending != Stage::Http {
         return Failure::new(
             Stage::Tcp,
@@ -74,6 +87,20 @@ pub fn request(error: &reqwest::Error, known: &Circumstances<'_>) -> Failure {
             Code::new("http.closed"),
             format!("{} ended the connection without an answer", known.target),
         ),
+    }
+}
+
+/// The proxy's answer 407.
+#[must_use]
+pub fn proxy_sign_in(has_login: bool) -> Failure {
+    let code = Code::new("network.proxy");
+    if has_login {
+        Failure::new(Stage::Tcp, code, "the proxy refuses the user and password (HTTP 407)")
+            .hint("Check network.proxy: its username, and what its password refers to.")
+    } else {
+        Failure::new(Stage::Tcp, code, "the proxy demands a sign-in (HTTP 407)").hint(
+            "Write network.proxy: {url: \"http://HOST:PORT\", username: USER, password: REFERENCE}.",
+        )
     }
 }
 
@@ -160,6 +187,9 @@ fn tcp(error: &io::Error, known: &Circumstances<'_>) -> Option<Failure> {
         || known.instants.connect_start.is_none();
     let stage = if in_exchange { Stage::Http } else { Stage::Tcp };
     let target = known.target;
+    if let (Some(address), Kind::AddrNotAvailable) = (known.source_address, error.kind()) {
+        return Some(super::resolve::not_our_address(address));
+    }
     let (code, message) = match error.kind() {
         Kind::ConnectionRefused => ("tcp.refused", format!("{target} refused the connection")),
         Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted => {
@@ -200,7 +230,9 @@ fn http(error: &hyper::Error, known: &Circumstances<'_>) -> Option<Failure> {
     Some(Failure::new(Stage::Http, Code::new(code), message))
 }
 
-fn tls(error: &TlsError, known: &Circumstances<'_>) -> Failure {
+/// Names what TLS says.
+#[must_use]
+pub fn tls(error: &TlsError, known: &Circumstances<'_>) -> Failure {
     let target = known.target;
     let (code, message) = match error {
         TlsError::InvalidCertificate(reason) => certificate(reason, known),
@@ -235,8 +267,16 @@ fn certificate(reason: &CertificateError, known: &Circumstances<'_>) -> (&'stati
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             ("tls.hostname_mismatch", format!("the certificate was not issued for {target}"))
         }
-        CertificateError::Other(other) if other.0.downcast_ref::<PinMismatch>().is_some() => {
-            ("tls.pin_mismatch", format!("no pinned key is in the certificate chain of {target}"))
+        CertificateError::Other(other)
+            if let Some(mismatch) = other.0.downcast_ref::<PinMismatch>() =>
+        {
+            (
+                "tls.pin_mismatch",
+                format!(
+                    "no pinned key is in the certificate chain of {target}; its own key is {}",
+                    mismatch.seen
+                ),
+            )
         }
         _ if known.seen.is_self_signed() => {
             ("tls.self_signed", format!("the certificate of {target} is self-signed"))

@@ -1,5 +1,9 @@
 //! One server's client: its settings, its connections, its requests.
 
+mod look;
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +16,17 @@ use uuid::Uuid;
 
 use super::body::{self, BodyError};
 use super::classify::{self, Circumstances};
-use super::resolve::{SystemResolver, address_not_allowed, is_allowed};
+use super::identity::CertificateFacts;
+use super::proxy;
+use super::resolve::{Rules, SystemResolver};
 use super::signing;
 use super::timing::{ConnectMarks, Marks};
-use super::tls::{self, Seen};
+use super::tls::{self, Peer, Seen};
 use super::{Failure, Identity, Stage, Transport, parse_retry_after};
-use crate::model::server::{BaseUrl, RateLimit, Server, is_loopback};
+use crate::model::server::{BaseUrl, MetadataService, RateLimit, Server, is_loopback};
 use crate::model::{Certificate, Code, HttpFacts, Secret, Timing, limits};
+
+pub use look::{Presented, PresentedCertificate};
 
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd, deflate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -150,8 +158,10 @@ pub struct Client {
     proxied: bool,
     compression: bool,
     allow_insecure: bool,
-    has_client_certificate: bool,
-    allowed_addresses: Vec<ipnet::IpNet>,
+    /// Of our own certificate, where one is shown.
+    client_certificate: Option<CertificateFacts>,
+    rules: Rules,
+    proxy_login: bool,
 }
 
 impl Client {
@@ -164,13 +174,28 @@ impl Client {
         identity: &Identity,
         transport: Arc<Transport>,
     ) -> Result<Client, Failure> {
+        Client::build(server, identity, transport, false)
+    }
+
+    fn build(
+        server: &Server,
+        identity: &Identity,
+        transport: Arc<Transport>,
+        look_only: bool,
+    ) -> Result<Client, Failure> {
         let marks = Marks::default();
         let seen = Seen::default();
-        let proxy = proxy(server, &transport)?;
+        let way = proxy::way(server, identity, &transport.proxies)?;
+        let mut rules = Rules::of(&server.network);
+        if way.is_some() {
+            // It is the proxy that is connected to.
+            rules.source_address = None;
+        }
         let resolver = SystemResolver {
-            allowed: server.network.allowed_addresses.clone(),
+            names: transport.names.clone(),
+            rules: rules.clone(),
             marks: marks.clone(),
-            behind_proxy: proxy.is_some(),
+            proxy_host: way.as_ref().map(|way| way.host.clone()),
         };
         let mut builder = reqwest::Client::builder()
             .no_proxy()
@@ -187,16 +212,24 @@ impl Client {
             .dns_resolver(Arc::new(resolver))
             .connector_layer(ConnectMarks(marks.clone()));
         let is_tls = server.url.url().scheme() == "https";
+        let mut client_certificate = None;
         if is_tls {
-            let config =
-                tls::config(&server.tls, identity.key.as_ref(), &transport.trust, &marks, &seen)?;
+            let peer = Peer {
+                host: &host_of(server.url.url()),
+                tls_proxy: way.as_ref().is_some_and(|way| way.is_tls),
+                look_only,
+            };
+            let (config, own) =
+                tls::config(&server.tls, peer, identity, &transport.trust, &marks, &seen)?;
+            client_certificate = own;
             builder = builder.tls_backend_preconfigured(config).https_only(true);
         } else {
             builder = builder.tls_backend_preconfigured(transport.no_tls());
         }
-        let proxied = proxy.is_some();
-        if let Some(proxy) = proxy {
-            builder = builder.proxy(proxy);
+        let proxied = way.is_some();
+        let proxy_login = way.as_ref().is_some_and(|way| way.has_login);
+        if let Some(way) = way {
+            builder = builder.proxy(way.proxy);
         }
         let inner = builder.build().map_err(|_| {
             Failure::new(
@@ -215,9 +248,16 @@ impl Client {
             proxied,
             compression: server.compression,
             allow_insecure: server.allow_insecure,
-            has_client_certificate: server.tls.client_certificate.is_some(),
-            allowed_addresses: server.network.allowed_addresses.clone(),
+            client_certificate,
+            rules,
+            proxy_login,
         })
+    }
+
+    /// What there is to know of the certificate that we show; `None` where none is set.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&CertificateFacts> {
+        self.client_certificate.as_ref()
     }
 
     /// The client of another address that belongs to a server's sign-in, such as its token
@@ -251,7 +291,9 @@ impl Client {
             other.tls.client_certificate = None;
             other.tls.ca_adds = true;
             other.network.allowed_addresses.clear();
-            identity = Identity::default();
+            // An address that others name leads to no service that trusts every caller.
+            other.network.metadata_service = MetadataService::Refused;
+            identity.certificate_secret = None;
         }
         Client::new(&other, &identity, transport)
     }
@@ -338,19 +380,17 @@ impl Client {
                 "a credential is not sent over plain HTTP",
             ));
         }
-        // A name is checked where it is resolved.
-        let literal = match request.url.host() {
-            Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-            _ => None,
+        self.check_address(&request.url)
+    }
+
+    /// A name is checked where it is resolved.
+    fn check_address(&self, url: &Url) -> Result<(), Failure> {
+        let address = match url.host() {
+            Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
+            _ => return Ok(()),
         };
-        match literal {
-            Some(address) if !is_allowed(&self.allowed_addresses, address) => {
-                let refused = address_not_allowed(&target_of(&request.url), address);
-                Err(Failure::new(Stage::Tcp, refused.code, refused.message))
-            }
-            _ => Ok(()),
-        }
+        self.rules.check_literal(&target_of(url), address).map_err(|refused| refused.failure())
     }
 
     async fn exchange(
@@ -527,7 +567,9 @@ impl Client {
             instants: self.marks.snapshot(),
             seen: &self.seen,
             proxied: self.proxied,
-            has_client_certificate: self.has_client_certificate,
+            proxy_login: self.proxy_login,
+            has_client_certificate: self.client_certificate.is_some(),
+            source_address: self.rules.source_address,
             waited: start.elapsed().as_secs_f64(),
         })
     }
@@ -587,15 +629,13 @@ fn redirect_target(exchange: &Exchange, url: &Url) -> Option<Url> {
     url.join(exchange.header("location")?).ok()
 }
 
-pub(super) fn proxy(
-    server: &Server,
-    transport: &Transport,
-) -> Result<Option<reqwest::Proxy>, Failure> {
-    match &server.network.proxy {
-        Some(url) => reqwest::Proxy::all(url.clone()).map(Some).map_err(|_| {
-            Failure::new(Stage::Setup, Code::new("network.proxy"), "the proxy's URL cannot be used")
-        }),
-        None => Ok(transport.proxies.for_target(server.url.url())),
+/// The host as the TLS library names it: an IPv6 address without its brackets.
+fn host_of(url: &Url) -> String {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name.to_owned(),
+        Some(url::Host::Ipv4(address)) => address.to_string(),
+        Some(url::Host::Ipv6(address)) => address.to_string(),
+        None => String::new(),
     }
 }
 

@@ -7,8 +7,8 @@
 mod body;
 mod classify;
 mod client;
+mod identity;
 pub mod machine;
-mod presented;
 mod proxy;
 mod resolve;
 mod retry;
@@ -17,8 +17,10 @@ mod timing;
 mod tls;
 mod transport;
 
-pub use client::{Body, Client, Credential, Exchange, Request, Signer, Unsigned};
-pub use presented::{CertificateFacts, certificates_in, presented};
+pub use client::{
+    Body, Client, Credential, Exchange, Presented, PresentedCertificate, Request, Signer, Unsigned,
+};
+pub use identity::{CertificateFacts, certificate_facts, certificates_in};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;
 pub use transport::{Identity, Transport};

@@ -3,6 +3,10 @@
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
+use super::{Failure, Identity, Stage};
+use crate::model::Code;
+use crate::model::server::{Proxy, Server};
+
 /// The variables that are honoured, with their values as they stand; a password is cut out.
 #[must_use]
 pub fn environment() -> Vec<(&'static str, String)> {
@@ -19,6 +23,56 @@ pub fn environment() -> Vec<(&'static str, String)> {
     .into_iter()
     .filter_map(|name| Some((name, without_password(&std::env::var(name).ok()?))))
     .collect()
+}
+
+/// The proxy that a server's requests go through.
+pub struct Way {
+    pub proxy: reqwest::Proxy,
+    /// The proxy's own name or address.
+    pub host: String,
+    /// Whether the proxy itself is spoken to in TLS.
+    pub is_tls: bool,
+    pub has_login: bool,
+}
+
+/// The proxy of the server's settings, else the one that the environment names; `None`: straight.
+///
+/// User and password are given to the proxy alone: with `CONNECT`, or beside a request for plain
+/// HTTP that the proxy sends on without them.
+///
+/// # Errors
+/// `network.proxy` of stage `Setup` when the URL or the login cannot be used.
+pub fn way(
+    server: &Server,
+    identity: &Identity,
+    environment: &Environment,
+) -> Result<Option<Way>, Failure> {
+    match &server.network.proxy {
+        Some(proxy) => set(proxy, identity).map(Some),
+        None => Ok(environment.for_target(server.url.url())),
+    }
+}
+
+fn set(set: &Proxy, identity: &Identity) -> Result<Way, Failure> {
+    let unusable = |why: &str| Failure::new(Stage::Setup, Code::new("network.proxy"), why);
+    let mut url = set.url.clone();
+    if let Some(login) = &set.login {
+        let Some(password) = &identity.proxy_password else {
+            return Err(unusable("the password of the proxy is not there"));
+        };
+        // In the URL, because that is the one way for every kind of proxy; it stays in this room.
+        let put = url.set_username(&login.username);
+        if put.and_then(|()| url.set_password(Some(password.expose()))).is_err() {
+            return Err(unusable("the proxy's URL takes no user and password"));
+        }
+    }
+    let proxy = reqwest::Proxy::all(url).map_err(|_| unusable("the proxy's URL cannot be used"))?;
+    Ok(Way {
+        proxy,
+        host: set.url.host_str().unwrap_or_default().to_owned(),
+        is_tls: set.url.scheme() == "https",
+        has_login: set.login.is_some(),
+    })
 }
 
 /// The proxy that the environment names for a target.
@@ -41,15 +95,22 @@ impl Environment {
 
     /// The proxy for a target, credentials of its URL included.
     #[must_use]
-    pub fn for_target(&self, target: &Url) -> Option<reqwest::Proxy> {
+    pub fn for_target(&self, target: &Url) -> Option<Way> {
         let Environment::Set(matcher) = self else { return None };
         let target: http::Uri = target.as_str().parse().ok()?;
         let found = matcher.intercept(&target)?;
         let mut proxy = reqwest::Proxy::all(found.uri().to_string()).ok()?;
+        let mut has_login = found.basic_auth().is_some();
         if let Some((user, password)) = found.raw_auth() {
             proxy = proxy.basic_auth(user, password);
+            has_login = true;
         }
-        Some(proxy)
+        Some(Way {
+            proxy,
+            host: found.uri().host().unwrap_or_default().to_owned(),
+            is_tls: found.uri().scheme_str() == Some("https"),
+            has_login,
+        })
     }
 }
 

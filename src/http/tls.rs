@@ -11,7 +11,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
     SignatureScheme,
@@ -19,10 +19,11 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::identity::{self, CertificateFacts};
 use super::timing::{HandshakeMark, Marks};
-use super::{Failure, Stage};
+use super::{Failure, Identity, Stage};
 use crate::model::server::{Tls, TlsVersion};
-use crate::model::{Certificate, Code, Secret};
+use crate::model::{Certificate, Code};
 
 /// What checks a chain, or why there is none.
 type Verifier = Result<Arc<WebPkiServerVerifier>, Failure>;
@@ -36,8 +37,12 @@ pub struct Trust {
 }
 
 impl Trust {
-    fn verifier(&self, tls: &Tls) -> Result<Arc<WebPkiServerVerifier>, Failure> {
-        let Some(path) = &tls.ca else { return self.system.get_or_init(system_roots).clone() };
+    fn system(&self) -> Verifier {
+        self.system.get_or_init(system_roots).clone()
+    }
+
+    fn verifier(&self, tls: &Tls) -> Verifier {
+        let Some(path) = &tls.ca else { return self.system() };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         own.entry((path.clone(), tls.ca_adds))
             .or_insert_with(|| own_roots(path, tls.ca_adds))
@@ -51,16 +56,30 @@ pub struct Seen(Arc<Mutex<Shown>>);
 
 #[derive(Debug, Default)]
 struct Shown {
-    /// The server's own certificate, DER.
-    leaf: Option<Vec<u8>>,
+    /// The chain as it was sent, the server's own certificate first, DER.
+    chain: Vec<Vec<u8>>,
     version: Option<&'static str>,
+    /// What the ordinary verification said, where the chain is only looked at.
+    verdict: Option<Result<(), rustls::Error>>,
 }
 
 impl Seen {
     /// The server's own certificate, once a handshake came so far.
     #[must_use]
     pub fn certificate(&self, now: Timestamp) -> Option<Certificate> {
-        describe(self.shown().leaf.as_deref()?, now)
+        describe(self.shown().chain.first()?, now)
+    }
+
+    /// The chain as it was sent, the server's own certificate first, DER.
+    #[must_use]
+    pub fn chain(&self) -> Vec<Vec<u8>> {
+        self.shown().chain.clone()
+    }
+
+    /// What the verification said of a chain that was only looked at; `None` when none came.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Result<(), rustls::Error>> {
+        self.shown().verdict.clone()
     }
 
     /// The version that was agreed on, such as `TLSv1.3`.
@@ -77,59 +96,67 @@ impl Seen {
     #[must_use]
     pub fn is_self_signed(&self) -> bool {
         self.shown()
-            .leaf
-            .as_deref()
+            .chain
+            .first()
             .and_then(|der| X509Certificate::from_der(der).ok())
             .is_some_and(|(_, certificate)| certificate.subject() == certificate.issuer())
     }
 }
 
-/// Builds the settings of one client.
+/// Whom a client talks to, and how far.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// The name or address in the server's URL.
+    pub host: &'a str,
+    /// The way to the proxy is TLS too; its certificate is held against the system's trust store.
+    pub tls_proxy: bool,
+    /// Every handshake is broken off once the chain was seen: nothing is sent.
+    pub look_only: bool,
+}
+
+/// Builds the settings of one client, with the facts of our own certificate.
 ///
 /// # Errors
 /// A [`Failure`] of stage `Setup` when a CA, certificate or key file cannot be used.
 pub fn config(
     tls: &Tls,
-    client_key: Option<&Secret>,
+    peer: Peer<'_>,
+    identity: &Identity,
     trust: &Trust,
     marks: &Marks,
     seen: &Seen,
-) -> Result<ClientConfig, Failure> {
-    let inner = trust.verifier(tls)?;
+) -> Result<(ClientConfig, Option<CertificateFacts>), Failure> {
+    let verifier = Watched {
+        inner: trust.verifier(tls)?,
+        proxy: peer.tls_proxy.then(|| trust.system()).transpose()?,
+        host: peer.host.to_owned(),
+        look_only: peer.look_only,
+        pins: tls.pins.clone(),
+        seen: seen.clone(),
+    };
     let versions: &[&rustls::SupportedProtocolVersion] = match tls.min_version {
         TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V1_3 => &[&rustls::version::TLS13],
     };
-    let verifier = Watched { inner, pins: tls.pins.clone(), seen: seen.clone() };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(|error| setup("tls.protocol", format!("TLS cannot be set up: {error}")))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match (&tls.client_certificate, client_key) {
-        (Some(client), Some(key)) => {
-            let chain = read_certificates(&client.certificate)?;
-            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| {
-                setup(
-                    "tls.client_certificate_rejected",
-                    "the client certificate's key is not a PEM private key",
-                )
-            })?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| {
-                setup(
-                    "tls.client_certificate_rejected",
-                    format!(
-                        "client certificate {} cannot be used: {error}",
-                        client.certificate.display()
-                    ),
-                )
-            })?
+    let (mut config, own) = match &tls.client_certificate {
+        Some(client) if !peer.look_only => {
+            let keys = identity::keys(client, identity.certificate_secret.as_ref())?;
+            let facts = identity::facts(&keys.chain, client.file())?;
+            let config = builder
+                .with_client_auth_cert(keys.chain, keys.key)
+                .map_err(|error| identity::refused(&error, client.file()))?;
+            (config, Some(facts))
         }
-        _ => builder.with_no_client_auth(),
+        _ => (builder.with_no_client_auth(), None),
     };
     config.resumption = rustls::client::Resumption::store(Arc::new(HandshakeMark(marks.clone())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, own))
 }
 
 /// Settings of a client for plain HTTP only: no certificate would be accepted.
@@ -229,7 +256,10 @@ fn describe(der: &[u8], now: Timestamp) -> Option<Certificate> {
 
 /// The error of a certificate chain that holds none of the pinned keys.
 #[derive(Debug)]
-pub struct PinMismatch;
+pub struct PinMismatch {
+    /// The pin of the server's own certificate, `sha256/…`.
+    pub seen: String,
+}
 
 impl fmt::Display for PinMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,12 +269,44 @@ impl fmt::Display for PinMismatch {
 
 impl std::error::Error for PinMismatch {}
 
-/// The ordinary verification, with the certificate kept and the pins held against it.
+/// The ordinary verification, with the chain kept and the pins held against it.
 #[derive(Debug)]
 struct Watched {
     inner: Arc<WebPkiServerVerifier>,
+    /// For a proxy that is spoken to in TLS: pins and `tls.ca` are the server's alone.
+    proxy: Option<Arc<WebPkiServerVerifier>>,
+    host: String,
+    look_only: bool,
     pins: Vec<String>,
     seen: Seen,
+}
+
+impl Watched {
+    /// Whether one of the pinned keys is the server's own or vouches for it.
+    ///
+    /// A server may send any certificate, also one that has nothing to do with its own. Therefore
+    /// one of an authority counts only when the server's own leads to it.
+    fn is_pinned(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> bool {
+        let pinned = |der: &CertificateDer<'_>| {
+            spki_pin(der).is_some_and(|pin| {
+                self.pins.iter().any(|known| known.strip_prefix("sha256/") == Some(&pin))
+            })
+        };
+        let leads_to = |anchor: &CertificateDer<'_>| {
+            let mut roots = RootCertStore::empty();
+            roots.add(anchor.clone().into_owned()).is_ok()
+                && build(roots).is_ok_and(|verifier| {
+                    verifier.verify_server_cert(own, others, name, &[], now).is_ok()
+                })
+        };
+        pinned(own) || others.iter().any(|other| pinned(other) && leads_to(other))
+    }
 }
 
 impl ServerCertVerifier for Watched {
@@ -256,21 +318,36 @@ impl ServerCertVerifier for Watched {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.seen.shown().leaf = Some(end_entity.to_vec());
-        let verified = self.inner.verify_server_cert(
+        if let Some(proxy) = &self.proxy
+            && !server_name.to_str().eq_ignore_ascii_case(&self.host)
+        {
+            return proxy.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            );
+        }
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        self.seen.shown().chain = chain.map(|der| der.to_vec()).collect();
+        let verdict = self.inner.verify_server_cert(
             end_entity,
             intermediates,
             server_name,
             ocsp_response,
             now,
-        )?;
-        let pinned =
-            |pin: &String| self.pins.iter().any(|known| known.trim_start_matches("sha256/") == pin);
-        let mut chain = std::iter::once(end_entity).chain(intermediates);
-        if self.pins.is_empty() || chain.any(|der| spki_pin(der).as_ref().is_some_and(pinned)) {
+        );
+        if self.look_only {
+            self.seen.shown().verdict = Some(verdict.map(drop));
+            return Err(rustls::Error::General("only looked at".to_owned()));
+        }
+        let verified = verdict?;
+        if self.pins.is_empty() || self.is_pinned(end_entity, intermediates, server_name, now) {
             return Ok(verified);
         }
-        let mismatch = OtherError(Arc::new(PinMismatch));
+        let seen = format!("sha256/{}", spki_pin(end_entity).unwrap_or_default());
+        let mismatch = OtherError(Arc::new(PinMismatch { seen }));
         Err(rustls::Error::InvalidCertificate(CertificateError::Other(mismatch)))
     }
 

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::body::LARGE_BODIES;
 use super::proxy::Environment;
+use super::resolve::Names;
 use super::tls::Trust;
 use crate::model::server::RateLimit;
 use crate::model::{Clock, Secret};
@@ -26,15 +27,18 @@ pub struct Transport {
     pub(super) proxies: Environment,
     pub(super) large_bodies: Semaphore,
     pub(super) trace: Option<Trace>,
+    pub(super) names: Names,
     no_tls: OnceLock<rustls::ClientConfig>,
     limiters: Mutex<HashMap<String, Arc<DefaultDirectRateLimiter>>>,
 }
 
-/// The client's own proof, when the server demands a certificate.
+/// The secrets that a connection needs before anything is sent on it.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
-    /// PEM private key of `tls.client_certificate`.
-    pub key: Option<Secret>,
+    /// The PEM private key of `tls.client_certificate`, or the password of its PKCS#12 file.
+    pub certificate_secret: Option<Secret>,
+    /// Of `network.proxy`.
+    pub proxy_password: Option<Secret>,
 }
 
 impl Transport {
@@ -47,6 +51,7 @@ impl Transport {
             proxies: Environment::read(),
             large_bodies: Semaphore::new(LARGE_BODIES),
             trace: None,
+            names: Names::System,
             no_tls: OnceLock::new(),
             limiters: Mutex::default(),
         }

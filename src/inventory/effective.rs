@@ -141,6 +141,9 @@ impl Layer {
                     if exclusive.iter().any(|key| own.text(key).is_some()) {
                         exclusive.iter().for_each(|key| lower.remove(key));
                     }
+                    if key == "client_certificate" {
+                        lower.leave_out_other_form(own);
+                    }
                     let methods = (own.text("method"), lower.text("method"));
                     let other_method = key == "auth"
                         && matches!(methods, (Some(own), Some(lower)) if own != lower);
@@ -149,6 +152,17 @@ impl Layer {
                     }
                 }
                 (Some(_), _) => {}
+            }
+        }
+    }
+
+    /// A PKCS#12 file in the layer above leaves out PEM files, and the other way round.
+    fn leave_out_other_form(&mut self, above: &Layer) {
+        for (form, other) in
+            [("pkcs12", ["certificate", "key"]), ("certificate", ["pkcs12", "password"])]
+        {
+            if above.text(form).is_some() {
+                other.iter().for_each(|key| self.remove(key));
             }
         }
     }

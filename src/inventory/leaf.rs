@@ -29,11 +29,15 @@ pub(super) fn bad<T>(text: impl Into<String>) -> Result<T, Flaw> {
     Err(Flaw::Bad(text.into()))
 }
 
+/// What a proxy's URL may start with.
+pub(super) const PROXY_SCHEMES: &[&str] = &["http", "https", "socks5", "socks5h"];
+
 /// Whether a text is of the kind that the schema names.
 pub(super) fn check(kind: &str, text: &str) -> Result<(), Flaw> {
     check_form(kind, text).map_err(|flaw| match (kind, flaw) {
         ("proxy-url", Flaw::Secret(_)) => Flaw::Secret(
-            "a password stands in the URL; leave this out and set HTTPS_PROXY in the environment"
+            "a password stands in the URL; move it out, as a reference: \
+             proxy: {url: \"http://HOST:PORT\", username: USER, password: \"env:VARIABLE\"}"
                 .to_owned(),
         ),
         ("history-url", Flaw::Secret(_)) => Flaw::Secret(
@@ -52,7 +56,7 @@ fn check_form(kind: &str, text: &str) -> Result<(), Flaw> {
         "pause" => pause(text).map(drop),
         "base-url" => base_url(text).map(drop),
         "url" => url(text, &["http", "https"]).map(drop),
-        "proxy-url" => url(text, &["http", "https", "socks5", "socks5h"]).map(drop),
+        "proxy-url" => url(text, PROXY_SCHEMES).map(drop),
         "history-url" => history_url(text),
         "smtp-url" => url(text, &["smtp", "smtps"]).map(drop),
         "address" => address(text).map(drop),

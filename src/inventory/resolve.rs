@@ -9,15 +9,15 @@ use super::meaning::Issue;
 use super::path::{Step, steps};
 use super::preset;
 use super::raw::{
-    RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawNetwork, RawServer,
-    RawTerms, RawThreshold, RawTls, RawTlsVersion,
+    RawCertificateFiles, RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata,
+    RawNetwork, RawProxy, RawProxyLogin, RawServer, RawTerms, RawThreshold, RawTls, RawTlsVersion,
 };
 use super::{Overrides, leaf, link, sign_in};
 use crate::model::Terms;
 use crate::model::server::{
     Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, FhirVersion, Format,
-    HealthCheck, Maintenance, MetadataCheck, Network, Pool, RateLimit, ReadCheck, Retry, Server,
-    Threshold, Thresholds, Timeouts, Tls, TlsVersion,
+    HealthCheck, Maintenance, MetadataCheck, MetadataService, Network, Pool, Proxy, ProxyLogin,
+    RateLimit, ReadCheck, Retry, Server, Threshold, Thresholds, Timeouts, Tls, TlsVersion,
 };
 
 /// A Nagios gives a plugin ten seconds; the answer has to be there before.
@@ -191,7 +191,7 @@ impl Build<'_> {
             metadata_needs_auth,
             extra_headers,
             tls,
-            network: network(raw.network.unwrap_or_default()),
+            network: self.network(raw.network.unwrap_or_default()),
             format: match raw.format {
                 Some(RawFormat::Xml) => Format::Xml,
                 _ => Format::Json,
@@ -264,20 +264,8 @@ impl Build<'_> {
             let name = self.key("tls.expiry");
             self.wrong("tls.expiry", format!("{name}: the warning comes after critical"));
         }
-        let client_certificate = raw.client_certificate.and_then(|certificate| {
-            match (certificate.certificate, certificate.key) {
-                (Some(file), Some(key)) => Some(ClientCertificate {
-                    certificate: self.path(&file),
-                    key: sign_in::absolute(self.folder, key.0),
-                }),
-                _ => {
-                    let name = self.key("tls.client_certificate");
-                    let message = format!("{name} needs a certificate and a key");
-                    self.wrong("tls.client_certificate", message);
-                    None
-                }
-            }
-        });
+        let client_certificate =
+            raw.client_certificate.and_then(|files| self.client_certificate(files.0));
         Some(Tls {
             ca: raw.ca.map(|path| self.path(&path)),
             ca_adds: false,
@@ -290,6 +278,70 @@ impl Build<'_> {
             pins: raw.pins.unwrap_or_default(),
             client_certificate,
         })
+    }
+
+    fn client_certificate(&mut self, raw: RawCertificateFiles) -> Option<ClientCertificate> {
+        let lacks = match (raw.certificate, raw.key, raw.pkcs12, raw.password) {
+            (Some(file), Some(key), None, None) => {
+                return Some(ClientCertificate::Pem {
+                    certificate: self.path(&file),
+                    key: sign_in::absolute(self.folder, key.0),
+                });
+            }
+            (None, None, Some(file), password) => {
+                return Some(ClientCertificate::Pkcs12 {
+                    file: self.path(&file),
+                    password: password.map(|it| sign_in::absolute(self.folder, it.0)),
+                });
+            }
+            (Some(_), None, None, None) => {
+                "needs the certificate's key beside it; where one file holds both, key: file: and \
+                 the same path"
+            }
+            _ => "needs a certificate and its key (PEM), or a pkcs12 file and its password",
+        };
+        let name = self.key("tls.client_certificate");
+        self.wrong("tls.client_certificate", format!("{name} {lacks}"));
+        None
+    }
+
+    fn network(&mut self, raw: RawNetwork) -> Network {
+        Network {
+            allowed_addresses: raw
+                .allowed_addresses
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|text| leaf::network(text).ok())
+                .collect(),
+            source_address: raw.source_address.and_then(|text| leaf::address(&text).ok()),
+            proxy: raw.proxy.and_then(|proxy| self.proxy(proxy)),
+            metadata_service: MetadataService::default(),
+        }
+    }
+
+    fn proxy(&mut self, raw: RawProxy) -> Option<Proxy> {
+        let RawProxyLogin { url, username, password } = match raw {
+            RawProxy::Url(url) => RawProxyLogin { url: Some(url), ..RawProxyLogin::default() },
+            RawProxy::Login(login) => login,
+        };
+        let login = match (username, password) {
+            (Some(username), Some(password)) if !username.contains(':') => {
+                Some(ProxyLogin { username, password: sign_in::absolute(self.folder, password.0) })
+            }
+            (None, None) => None,
+            (username, _) => {
+                let lacks = match username {
+                    Some(name) if name.contains(':') => "a username without a colon",
+                    Some(_) => "a password beside the username",
+                    None => "a username beside the password",
+                };
+                let name = self.key("network.proxy");
+                self.wrong("network.proxy", format!("{name} needs {lacks}"));
+                None
+            }
+        };
+        let url = link::url(&url?, leaf::PROXY_SCHEMES).ok()?;
+        Some(Proxy { url, login })
     }
 
     fn checks(&mut self, raw: RawChecks) -> Checks {
@@ -381,21 +433,6 @@ fn metadata(raw: RawMetadata) -> MetadataCheck {
         search_parameters: expect.search_parameters.unwrap_or_default(),
         extensions: expect.extensions.unwrap_or_default(),
         strict: raw.strict.unwrap_or_default(),
-    }
-}
-
-fn network(raw: RawNetwork) -> Network {
-    Network {
-        allowed_addresses: raw
-            .allowed_addresses
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|text| leaf::network(text).ok())
-            .collect(),
-        source_address: raw.source_address.and_then(|text| leaf::address(&text).ok()),
-        proxy: raw
-            .proxy
-            .and_then(|text| link::url(&text, &["http", "https", "socks5", "socks5h"]).ok()),
     }
 }
 

@@ -131,6 +131,11 @@ pub(super) enum Shape {
     Reference {
         kind: String,
     },
+    /// A text of a kind, or a record that says more.
+    TextOr {
+        kind: String,
+        more: Box<Shape>,
+    },
     List(Box<Shape>),
     /// Keys of a kind to values of one shape.
     Dictionary {
@@ -207,6 +212,13 @@ fn compile(schema: &Value) -> Shape {
     match kind.as_str() {
         "secret" | "header-value" | "canary" | "link" => return Shape::Reference { kind },
         "object" => return Shape::Object,
+        "proxy" => {
+            let kind = schema.pointer("/anyOf/0/x-kind").and_then(Value::as_str);
+            return Shape::TextOr {
+                kind: kind.unwrap_or_default().to_owned(),
+                more: Box::new(schema.pointer("/anyOf/1").map_or(Shape::Any, compile)),
+            };
+        }
         "auth" => {
             let keys = schema.pointer("/anyOf/0").map(compile).unwrap_or(Shape::Any);
             return keys;

@@ -70,6 +70,11 @@ impl Walk<'_, '_> {
                 self.wrong(id, &format!("one of {words} (as a text, in quotes)"))
             }
             (Shape::Reference { kind }, _) => self.reference(id, kind, ""),
+            (Shape::TextOr { kind, .. }, Kind::Scalar(scalar)) if scalar.class == Class::Text => {
+                self.text(id, &scalar.text, kind)
+            }
+            (Shape::TextOr { more, .. }, Kind::Map(_)) => self.value(id, more),
+            (Shape::TextOr { .. }, _) => self.wrong(id, "a text or a map"),
             (Shape::List(items), Kind::List(children)) => Some(self.list(children, items)),
             (Shape::List(_), _) => self.wrong(id, "a list"),
             (Shape::Dictionary { keys, values }, Kind::Map(entries)) => {

@@ -56,6 +56,9 @@ pub struct CodeInfo {
     pub title: String,
     pub status: Status,
     pub party: Party,
+    /// Whether it can mean that somebody stands between us and the server, or speaks in its name.
+    #[serde(default)]
+    pub security: bool,
     /// One or two sentences for a tired person.
     pub meaning: String,
     /// The usual causes, most likely first.
@@ -125,6 +128,12 @@ impl Code {
     #[must_use]
     pub fn party(self) -> Party {
         self.info().map_or(Party::Undetermined, |info| info.party)
+    }
+
+    /// Whether it can mean that somebody stands between us and the server, or speaks in its name.
+    #[must_use]
+    pub fn is_security(self) -> bool {
+        self.info().is_some_and(|info| info.security)
     }
 
     /// The first thing to try.
@@ -305,6 +314,18 @@ mod tests {
                 Status::Critical
             };
             assert_eq!(row.status, expected, "{}", row.code);
+        }
+    }
+
+    #[test]
+    fn a_key_or_an_address_that_changed_is_a_matter_of_security() {
+        for (code, security) in [
+            ("tls.pin_mismatch", true),
+            ("network.address_not_allowed", true),
+            ("tls.expired", false),
+            ("tcp.refused", false),
+        ] {
+            assert_eq!(Code::new(code).is_security(), security, "{code}");
         }
     }
 

@@ -74,8 +74,11 @@ impl Server {
             ReadTarget::Secret(reference) => Some(reference),
             ReadTarget::Reference(_) => None,
         });
-        let key = self.tls.client_certificate.iter().map(|client| &client.key);
-        self.auth.references().into_iter().chain(headers).chain(canaries).chain(key).collect()
+        let key = self.tls.client_certificate.iter().filter_map(|client| client.reference());
+        let proxy = self.network.proxy.iter().filter_map(|proxy| proxy.login.as_ref());
+        let password = proxy.map(|login| &login.password);
+        let all = self.auth.references().into_iter().chain(headers).chain(canaries);
+        all.chain(key).chain(password).collect()
     }
 
     /// Whether it is in use at this instant.
@@ -277,10 +280,33 @@ pub struct Tls {
     pub client_certificate: Option<ClientCertificate>,
 }
 
+/// The certificate that proves who we are, with the reference to what unlocks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    pub certificate: PathBuf,
-    pub key: SecretRef,
+pub enum ClientCertificate {
+    /// A PEM file with the chain, our own certificate first, and the PEM private key.
+    Pem { certificate: PathBuf, key: SecretRef },
+    /// One encrypted file with chain and key. `None`: its password is empty.
+    Pkcs12 { file: PathBuf, password: Option<SecretRef> },
+}
+
+impl ClientCertificate {
+    /// The file with the certificate.
+    #[must_use]
+    pub fn file(&self) -> &std::path::Path {
+        match self {
+            ClientCertificate::Pem { certificate, .. } => certificate,
+            ClientCertificate::Pkcs12 { file, .. } => file,
+        }
+    }
+
+    /// Where the key, or the password of the file that holds it, is kept.
+    #[must_use]
+    pub fn reference(&self) -> Option<&SecretRef> {
+        match self {
+            ClientCertificate::Pem { key, .. } => Some(key),
+            ClientCertificate::Pkcs12 { password, .. } => password.as_ref(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -297,7 +323,36 @@ pub struct Network {
     pub allowed_addresses: Vec<IpNet>,
     pub source_address: Option<std::net::IpAddr>,
     /// `None`: as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
-    pub proxy: Option<Url>,
+    pub proxy: Option<Proxy>,
+    /// Set by who makes a client, not by the inventory.
+    pub metadata_service: MetadataService,
+}
+
+/// The way out, and how to sign in to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Without user and password.
+    pub url: Url,
+    pub login: Option<ProxyLogin>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyLogin {
+    pub username: String,
+    pub password: SecretRef,
+}
+
+/// Whether link-local addresses and the metadata services of clouds may be connected to: they hand
+/// out credentials to whoever asks from this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataService {
+    /// Only where the URL itself names the address: a name that leads there was bent.
+    #[default]
+    ByAddress,
+    /// Not even then. For addresses that others tell us, such as a discovered token endpoint.
+    Refused,
+    /// For sign-in methods that ask such a service.
+    Allowed,
 }
 
 /// Of one request.

@@ -20,6 +20,8 @@ pub(super) struct Problem {
     pub message: String,
     pub hint: Option<String>,
     pub server_text: Option<String>,
+    /// Where it is not the code's own.
+    pub party: Option<Party>,
 }
 
 impl Problem {
@@ -30,11 +32,17 @@ impl Problem {
             message: message.into(),
             hint: None,
             server_text: None,
+            party: None,
         }
     }
 
     pub(super) fn at(mut self, status: Status) -> Problem {
         self.status = status;
+        self
+    }
+
+    pub(super) fn by(mut self, party: Party) -> Problem {
+        self.party = Some(party);
         self
     }
 
@@ -183,7 +191,7 @@ pub(super) fn conclude(
     observation.accepted = acceptance(&server.accept, problem.code, now);
     observation.status = problem.status;
     observation.code = Some(problem.code);
-    observation.party = Some(problem.code.party());
+    observation.party = Some(problem.party.unwrap_or(problem.code.party()));
     observation.message.clone_from(&problem.message);
     let others: Vec<_> = problems
         .iter()

@@ -21,3 +21,4 @@ mod render;
 mod sample;
 mod sandbox;
 mod support;
+mod transport;

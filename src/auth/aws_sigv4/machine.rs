@@ -9,7 +9,7 @@ use super::chain::{Means, missing};
 use super::keys::Keys;
 use crate::auth::header_value;
 use crate::http::machine::{self, Answer};
-use crate::http::{Client, Credential, Failure, Identity, Request};
+use crate::http::{Client, Credential, Failure, Request};
 use crate::model::Secret;
 
 const CONTAINER: &str = "http://169.254.170.2";
@@ -81,7 +81,8 @@ async fn over_tls(
         if_none_match: None,
         body: None,
     };
-    let client = Client::beside(&means.server, url, &Identity::default(), means.transport.clone())?;
+    let way = crate::auth::way_out(&means.server, &means.credentials).await?;
+    let client = Client::beside(&means.server, url, &way, means.transport.clone())?;
     let exchange = client.send(&request).await?;
     Ok(Answer { status: exchange.status(), body: exchange.body.into() })
 }

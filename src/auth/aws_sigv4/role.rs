@@ -8,7 +8,7 @@ use super::chain::{Means, missing};
 use super::keys::Keys;
 use super::profile::Profile;
 use super::refusal::{element, explain};
-use crate::http::{Body, Client, Credential, Exchange, Failure, Identity, Request, Stage};
+use crate::http::{Body, Client, Credential, Exchange, Failure, Request, Stage};
 use crate::model::{Code, Secret, limits, text};
 
 const SERVICE: &str = "the AWS token service";
@@ -121,8 +121,8 @@ async fn ask(
         if_none_match: None,
         body: Some(body),
     };
-    let client =
-        Client::beside(&means.server, &url, &Identity::default(), means.transport.clone())?;
+    let way = crate::auth::way_out(&means.server, &means.credentials).await?;
+    let client = Client::beside(&means.server, &url, &way, means.transport.clone())?;
     let mut exchange = client.send(&request).await.map_err(|failure| Failure {
         message: format!("{place}: {SERVICE}: {}", failure.message),
         ..failure

@@ -49,11 +49,12 @@ pub struct RotateArgs {
     #[arg(long, value_name = "ALGORITHM", conflicts_with_all = ["secret", "secret_stdin", "certificate"])]
     pub algorithm: Option<KeyKind>,
 
-    /// Replace the client certificate by this file instead (PEM)
+    /// Replace the client certificate by this file instead (PEM or PKCS#12)
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
 
-    /// Where the new certificate's key is kept; otherwise in the certificate's own file
+    /// Where the new certificate's key is kept, otherwise in the certificate's own file; the
+    /// password of a PKCS#12 file
     #[arg(long, value_name = "REF", requires = "certificate")]
     pub key: Option<String>,
 
@@ -459,14 +460,20 @@ impl Rotation<'_> {
             }
             None => format!("file:{}", shown.display()),
         };
-        let new = json!({"certificate": shown.display().to_string(), "key": key});
+        let file = shown.display().to_string();
+        // PEM is text; what begins an ASN.1 sequence is PKCS#12.
+        let new = match std::fs::read(&shown).ok().and_then(|bytes| bytes.first().copied()) {
+            Some(0x30) if self.args.key.is_some() => json!({"pkcs12": file, "password": key}),
+            Some(0x30) => json!({"pkcs12": file}),
+            _ => json!({"certificate": file, "key": key}),
+        };
         let plan = |document: &Value| -> Result<Vec<Op>> {
             let mut path = edit::find_server(document, &self.args.name)?;
             path.extend(["tls".into(), "client_certificate".into()]);
             Ok(vec![Op::Set(path, new.clone())])
         };
         let old = self.subject.server.tls.client_certificate.as_ref();
-        let old = old.map(|old| old.certificate.display().to_string());
+        let old = old.map(|old| old.file().display().to_string());
         let mut steps = Steps::default();
         steps.push("make", StepStatus::Done, format!("{} was named", shown.display()));
         let report = self.prove(plan).await?;

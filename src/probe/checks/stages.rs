@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::http::Stage;
-use crate::model::{Code, Observation, Status, Timing};
+use crate::model::{Code, Observation, Party, Status, Timing};
 use crate::probe::CheckName;
 use crate::probe::session::Session;
 use crate::probe::verdict::{Draft, Problem, conclude, left_out};
@@ -44,7 +44,18 @@ fn one(
         Some(conclude(name.as_str().to_owned(), draft, session.server, 1, started, now))
     };
     if breaks_here(session, name) {
-        return session.broken.as_ref().and_then(|failure| done(Draft::broken(failure)));
+        let own = (name == CheckName::Tls).then(|| client_certificate(session)).flatten();
+        return session.broken.as_ref().and_then(|failure| {
+            let mut draft = Draft::broken(failure);
+            // An end of our own explains a refusal, and not the other way round.
+            let at = if own.as_ref().is_some_and(|own| own.code == Code::new("tls.expired")) {
+                0
+            } else {
+                draft.problems.len()
+            };
+            draft.problems.splice(at..at, own);
+            done(draft)
+        });
     }
     let left = |code: &'static str, why: &str| {
         every_stage.then(|| left_out(name, Code::new(code), why, now))
@@ -66,7 +77,7 @@ fn one(
             left("check.not_applicable", "plain HTTP")
         }
         (CheckName::Tls, phase) => {
-            let mut draft = certificate(session);
+            let mut draft = certificate(session).with(client_certificate(session));
             draft.timing = phase.map(only);
             done(draft)
         }
@@ -104,16 +115,49 @@ fn certificate(session: &Session<'_>) -> Draft {
         certificate.not_after.strftime("%F"),
         days(certificate.days_left)
     );
+    match near_end(session, certificate.not_after) {
+        None => Draft::default().good(ends),
+        Some(status) => {
+            Draft::default().with(Problem::new(Code::new("tls.expiring"), ends).at(status))
+        }
+    }
+}
+
+/// The end of the certificate that we show, when it is near or past.
+fn client_certificate(session: &Session<'_>) -> Option<Problem> {
+    let facts = session.client().client_certificate()?;
+    let status = near_end(session, facts.not_after)?;
+    let left = seconds_left(session, facts.not_after);
+    let whose = format!("our client certificate ({})", facts.subject);
+    let day = facts.not_after.strftime("%F");
+    let problem = if left < 0 {
+        Problem::new(Code::new("tls.expired"), format!("{whose} ended on {day}"))
+    } else {
+        let left = days(left.div_euclid(86_400));
+        Problem::new(Code::new("tls.expiring"), format!("{whose} ends on {day} ({left})"))
+            .at(status)
+    };
+    Some(problem.by(Party::Ours).hint(format!(
+        "Have a new one issued, then: fhirctl auth rotate {} --certificate FILE",
+        session.server.name
+    )))
+}
+
+/// How bad it is that a certificate ends then; `None` when it is long enough.
+fn near_end(session: &Session<'_>, end: Timestamp) -> Option<Status> {
     let tls = &session.server.tls;
-    let left = certificate.not_after.as_second() - session.surroundings.clock.now().as_second();
+    let left = seconds_left(session, end);
     let within =
         |limit: std::time::Duration| left < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
-    let status = match () {
-        () if within(tls.expiry_critical) => Status::Critical,
-        () if within(tls.expiry_warning) => Status::Warning,
-        () => return Draft::default().good(ends),
-    };
-    Draft::default().with(Problem::new(Code::new("tls.expiring"), ends).at(status))
+    if within(tls.expiry_critical) {
+        Some(Status::Critical)
+    } else {
+        within(tls.expiry_warning).then_some(Status::Warning)
+    }
+}
+
+fn seconds_left(session: &Session<'_>, end: Timestamp) -> i64 {
+    end.as_second() - session.surroundings.clock.now().as_second()
 }
 
 fn days(count: i64) -> String {

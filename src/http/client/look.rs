@@ -1,0 +1,88 @@
+//! A look at the certificates that a server shows, without asking it anything.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Client, target_of};
+use crate::http::identity::facts_of;
+use crate::http::{Failure, Identity, Stage, Transport, classify};
+use crate::model::Code;
+use crate::model::server::Server;
+
+/// What a server shows at this instant.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// As it was sent, the server's own certificate first. Never empty.
+    pub chain: Vec<PresentedCertificate>,
+    /// What the ordinary validation (trust, name, dates) has against it.
+    pub trouble: Option<Failure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PresentedCertificate {
+    pub subject: String,
+    pub not_after: Timestamp,
+    /// `sha256/…`, as in `tls.pins`.
+    pub pin: String,
+}
+
+impl Client {
+    /// Begins a handshake with a server and breaks it off once the certificates are there. The
+    /// proxy, the allowed addresses, the source address and the timeouts are those of every
+    /// request; no request, no credential and no client certificate is sent.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no certificate came: plain HTTP, no connection, no TLS.
+    pub async fn look(
+        server: &Server,
+        identity: &Identity,
+        transport: Arc<Transport>,
+    ) -> Result<Presented, Failure> {
+        let url = server.url.url();
+        if url.scheme() != "https" {
+            return Err(Failure::new(
+                Stage::Tls,
+                Code::new("tls.protocol"),
+                "the server is asked over plain HTTP and shows no certificate",
+            ));
+        }
+        let client = Client::build(server, identity, transport, true)?;
+        client.check_address(url)?;
+        let start = Instant::now();
+        let end = start + client.total;
+        let sent = client.inner.get(url.clone()).send();
+        let outcome = tokio::time::timeout_at(end.into(), sent).await;
+        let chain: Vec<_> = client
+            .seen
+            .chain()
+            .iter()
+            .filter_map(|der| facts_of(der))
+            .map(|facts| PresentedCertificate {
+                subject: facts.subject,
+                not_after: facts.not_after,
+                pin: facts.spki_pin,
+            })
+            .collect();
+        match (client.seen.verdict(), outcome) {
+            (Some(verdict), _) if !chain.is_empty() => {
+                let trouble = verdict.err().map(|error| {
+                    client.with_circumstances(url, start, |known| classify::tls(&error, known))
+                });
+                Ok(Presented { chain, trouble })
+            }
+            (_, Err(_)) => Err(client.with_circumstances(url, start, classify::timeout)),
+            (_, Ok(Err(error))) => {
+                Err(client.with_circumstances(url, start, |known| classify::request(&error, known)))
+            }
+            // A chain that is there and cannot be read, or an answer in spite of everything.
+            (_, Ok(Ok(_))) => Err(Failure::new(
+                Stage::Tls,
+                Code::new("tls.protocol"),
+                format!("{} shows no certificate that can be read", target_of(url)),
+            )),
+        }
+    }
+}
