@@ -195,7 +195,7 @@ fn a_table_gives_names_versions_and_labels() {
     assert_eq!(output["added"][1]["labels"]["vendor"], "Some Vendor");
     assert_eq!(output["invalid"][0]["place"], "line 4");
     let (shown, _) = desk.json(&["show", "Mine"]);
-    assert_eq!(shown["server"]["vendor"], "epic", "{shown}");
+    assert_eq!(shown["vendor"], "epic", "{shown}");
 }
 
 #[test]
