@@ -14,8 +14,8 @@ use crate::model::server::FhirVersion;
 use crate::model::{Error, Result};
 use crate::render::{Block, Output};
 use crate::sandbox::{
-    self, Fault, KINDS, MAX_PATIENTS, Method, Options, RequestSeen, Running, RunningServer,
-    Scenario, ServerPlan, served_version,
+    self, DEFECTS, Defect, Fault, KINDS, MAX_PATIENTS, Method, Options, RequestSeen, Running,
+    RunningServer, Scenario, ServerPlan, SignInFacts, served_version,
 };
 
 /// Serve a small FHIR server on loopback, with faults on request
@@ -57,6 +57,10 @@ pub struct SandboxArgs {
     /// Ask for the sign-in at /metadata too
     #[arg(long, conflicts_with = "scenario")]
     pub protect_metadata: bool,
+
+    /// What is wrong with the sign-in
+    #[arg(long, value_name = "KIND[=VALUE]", value_parser = Defect::parse, conflicts_with = "scenario")]
+    pub sign_in_fault: Option<Defect>,
 
     /// Serve HTTPS, with a certificate of a throw-away authority
     #[arg(long, conflicts_with = "scenario")]
@@ -139,6 +143,7 @@ fn scenario(args: &SandboxArgs) -> Result<Scenario> {
             fhir_version: args.fhir_version,
             auth: args.auth,
             protect_metadata: args.protect_metadata,
+            sign_in_fault: args.sign_in_fault,
             patients: args.patients,
             seed: args.seed,
             tls: args.tls,
@@ -204,8 +209,14 @@ fn facts(server: &RunningServer) -> Vec<(String, crate::render::Cell)> {
     if let Some(header) = server.auth.header {
         sign_in.push_str(&format!(", header {header}"));
     }
+    if let Some(client) = server.auth.client_id {
+        sign_in.push_str(&format!(", client {client}"));
+    }
     if let Some(file) = &server.auth.secret_file {
         sign_in.push_str(&format!(", secret in {}", file.display()));
+    }
+    if let Some(file) = &server.auth.certificate {
+        sign_in.push_str(&format!(", client certificate in {}", file.display()));
     }
     let mut facts = vec![
         ("name".to_owned(), server.name.as_str().into()),
@@ -228,6 +239,9 @@ fn curl(server: &RunningServer, ca: Option<&Path>) -> String {
     let target = format!("'{}/Patient?_count=3'", server.url);
     let Some(file) = &server.auth.secret_file else { return format!("{command} {target}") };
     let file = file.display();
+    if !matches!(server.auth.method, "api-key" | "basic" | "bearer" | "headers") {
+        return format!("fhirctl test {}", server.name);
+    }
     match (server.auth.username, server.auth.header) {
         (Some(user), _) => {
             format!("printf 'user = \"{user}:%s\"' \"$(cat {file})\" | {command} -K - {target}")
@@ -248,18 +262,20 @@ fn inventory(running: &Running) -> String {
             "  - name: {}\n    url: {}\n    fhir_version: {}\n",
             server.name, server.url, server.fhir_version
         ));
-        if let Some(file) = &server.auth.secret_file {
-            let secret = format!("\"file:{}\"", file.display());
-            let rest = match (server.auth.method, server.auth.username, server.auth.header) {
-                (_, Some(user), _) => format!("username: {user}, password: {secret}"),
-                ("headers", _, Some(header)) => format!("{header}: {secret}"),
-                (_, _, Some(header)) => format!("header: {header}, value: {secret}"),
-                _ => format!("token: {secret}"),
-            };
-            yaml.push_str(&format!("    auth: {{method: {}, {rest}}}\n", server.auth.method));
+        if let Some(auth) = auth(&server.auth) {
+            yaml.push_str(&format!("    auth: {{method: {}{auth}}}\n", server.auth.method));
         }
-        if let Some(ca) = running.ca.as_ref().filter(|_| server.url.starts_with("https:")) {
-            yaml.push_str(&format!("    tls: {{ca: {}}}\n", ca.display()));
+        let ca = running.ca.as_ref().filter(|_| server.url.starts_with("https:"));
+        let own = server.auth.certificate.as_ref().zip(server.auth.certificate_key.as_ref());
+        match (ca, own) {
+            (Some(ca), Some((certificate, key))) => yaml.push_str(&format!(
+                "    tls: {{ca: {}, client_certificate: {{certificate: {}, key: \"file:{}\"}}}}\n",
+                ca.display(),
+                certificate.display(),
+                key.display()
+            )),
+            (Some(ca), None) => yaml.push_str(&format!("    tls: {{ca: {}}}\n", ca.display())),
+            (None, _) => {}
         }
         yaml.push_str(
             "    checks:\n      health: {path: /health, expect: {status: 200, json: {status: UP}}}\n\
@@ -270,11 +286,62 @@ fn inventory(running: &Running) -> String {
     yaml
 }
 
+/// The keys of `auth` after its method; `None` without a sign-in.
+fn auth(facts: &SignInFacts) -> Option<String> {
+    let secret = || {
+        let file = facts.secret_file.as_ref().map(|file| file.display().to_string());
+        format!("\"file:{}\"", file.unwrap_or_default())
+    };
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let token_url = || text(facts.token_url.as_deref());
+    Some(match facts.method {
+        "none" => return None,
+        "api-key" => format!(", header: {}, value: {}", text(facts.header), secret()),
+        "headers" => format!(", {}: {}", text(facts.header), secret()),
+        "basic" => format!(", username: {}, password: {}", text(facts.username), secret()),
+        "bearer" => format!(", token: {}", secret()),
+        "oauth2" => format!(
+            ", client_id: {}, client_secret: {}, token_url: \"{}\", scopes: [{}]",
+            text(facts.client_id),
+            secret(),
+            token_url(),
+            text(facts.scopes)
+        ),
+        "smart-backend" => format!(
+            ", client_id: {}, key: {}, key_id: {}, token_url: \"{}\", scopes: [{}]",
+            text(facts.client_id),
+            secret(),
+            text(facts.key_id),
+            token_url(),
+            text(facts.scopes)
+        ),
+        "azure" => format!(
+            ", tenant: {}, client_id: {}, client_secret: {}, authority: \"{}\"",
+            text(facts.tenant),
+            text(facts.client_id),
+            secret(),
+            text(facts.authority.as_deref())
+        ),
+        "google" => format!(", credentials: {}", secret()),
+        "aws-sigv4" => format!(
+            ", region: {}, access_key: {}, secret_key: {}",
+            text(facts.region),
+            text(facts.access_key),
+            secret()
+        ),
+        _ => String::new(),
+    })
+}
+
 fn faults_help() -> String {
     let mut help = "Faults:\n".to_owned();
     for kind in KINDS {
         let written = format!("{}{}", kind.name, kind.value);
         help.push_str(&format!("  {written:<28} {}\n", kind.about));
+    }
+    help.push_str("\nFaults of the sign-in:\n");
+    for (name, about) in DEFECTS {
+        help.push_str(&format!("  {name:<28} {about}\n"));
     }
     help.push_str("\nKIND@0.2 strikes every fifth request; several faults act together.");
     help
@@ -283,7 +350,6 @@ fn faults_help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::SignInFacts;
 
     fn server(auth: SignInFacts) -> RunningServer {
         RunningServer {
@@ -302,7 +368,7 @@ mod tests {
             method: "basic",
             username: Some("probe"),
             secret_file: secret_file.clone(),
-            header: None,
+            ..SignInFacts::default()
         };
         assert_eq!(
             curl(&server(basic), Some(Path::new("/t/ca.pem"))),
@@ -311,9 +377,9 @@ mod tests {
         );
         let key = SignInFacts {
             method: "api-key",
-            username: None,
             secret_file,
             header: Some("X-API-Key"),
+            ..SignInFacts::default()
         };
         assert_eq!(
             curl(&server(key), None),

@@ -10,7 +10,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use crate::model::{Error, Result};
+use crate::model::{Error, Result, Secret};
 use crate::serve::Tls;
 
 /// Days that a certificate holds: long enough that nobody warns of its end during a drill.
@@ -51,8 +51,22 @@ impl Authority {
         })
     }
 
-    /// A certificate for the loopback names and one address more.
-    pub(super) fn leaf(&self, kind: Leaf, address: IpAddr) -> Result<Tls> {
+    /// A client's certificate with its key, both PEM.
+    pub(super) fn client(&self) -> Result<(String, Secret)> {
+        let key = KeyPair::generate().context("cannot make a certificate")?;
+        let mut params = CertificateParams::new(Vec::new()).context("cannot make a certificate")?;
+        params.distinguished_name = named("fhirctl sandbox client");
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        holds(&mut params, self.today, -1, DAYS - 1)?;
+        let made = params.signed_by(&key, &self.issuer).context("cannot make a certificate")?;
+        Ok((made.pem(), Secret::new(key.serialize_pem())))
+    }
+
+    /// A certificate for the loopback names and one address more. `asks`: clients have to show one
+    /// of this authority.
+    pub(super) fn leaf(&self, kind: Leaf, address: IpAddr, asks: bool) -> Result<Tls> {
         let names = match kind {
             Leaf::WrongHost => vec!["another-host.invalid".to_owned()],
             Leaf::Right | Leaf::Expired | Leaf::SelfSigned => {
@@ -87,7 +101,9 @@ impl Authority {
                 vec![leaf.der().to_vec(), self.certificate_der.clone()]
             }
         };
-        Ok(Tls::new(chain, key.serialize_der()).context("cannot use an own certificate")?)
+        let clients = asks.then(|| self.certificate_der.clone());
+        Ok(Tls::new(chain, key.serialize_der(), clients)
+            .context("cannot use an own certificate")?)
     }
 }
 
@@ -124,7 +140,7 @@ mod tests {
         let authority = Authority::new("2026-02-28T12:00:00Z".parse().unwrap()).unwrap();
         assert!(authority.certificate_pem.starts_with("-----BEGIN CERTIFICATE-----"));
         for kind in [Leaf::Right, Leaf::Expired, Leaf::WrongHost, Leaf::SelfSigned] {
-            assert!(authority.leaf(kind, [127, 0, 0, 1].into()).is_ok(), "{kind:?}");
+            assert!(authority.leaf(kind, [127, 0, 0, 1].into(), false).is_ok(), "{kind:?}");
         }
     }
 }

@@ -19,6 +19,6 @@ mod strike;
 pub use fault::{Effect, Fault, KINDS, Kind, RetryAfter};
 pub use running::{Options, Running, RunningServer, SignInFacts, start};
 pub use scenario::{MAX_PATIENTS, MAX_SERVERS, Scenario, ServerPlan, served_version};
-pub use sign_in::{Credential, Method};
+pub use sign_in::{Credential, DEFECTS, Defect, Method, TOKEN_LIFE};
 pub use site::{RequestSeen, Watcher};
 pub use strike::{Share, Window};

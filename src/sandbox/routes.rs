@@ -91,9 +91,13 @@ pub(super) fn answer(
     match route {
         Route::Health if get => Ok(health(struck.health_down)),
         Route::Metadata if get => Ok(metadata(site, request, format)),
-        Route::SmartConfiguration if get => {
-            Err(Refusal::not_found("this server has no SMART sign-in"))
-        }
+        Route::SmartConfiguration if get => match site.smart_configuration() {
+            Some(document) => {
+                let body = document.to_string().into_bytes().into();
+                Ok(Reply::new(StatusCode::OK, Content::Text("application/json", body)))
+            }
+            None => Err(Refusal::not_found("this server has no SMART sign-in")),
+        },
         Route::Versions if get && site.version != FhirVersion::Stu3 => {
             let version = site.version.mime_parameter();
             Ok(Reply::ok(json!({

@@ -72,17 +72,47 @@ pub struct RunningServer {
     pub unreachable: bool,
 }
 
-/// How to sign in, with the secret in a file that its owner alone can read.
+/// How to sign in, with secrets in files that their owner alone can read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SignInFacts {
     pub method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<&'static str>,
+    /// The password, key or token; the private key, the service account, or the secret key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
     /// The header that carries the secret, for `api-key` and `headers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<&'static str>,
+    /// The client's other key, which is RSA, and its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsa_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsa_key_id: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<&'static str>,
+    /// The login host of `azure`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<&'static str>,
+    /// The client's certificate and its key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_key: Option<PathBuf>,
 }
 
 /// Starts the servers of a scenario; it has to be called within the runtime.
@@ -162,14 +192,6 @@ impl Running {
             )
             .hint("port 0 lets the system pick a free one")
         };
-        let sign_in = (plan.auth != Method::None).then(|| SignIn::new(plan.auth));
-        let secret_file = match (&sign_in, &self.folder) {
-            (Some(sign_in), Some(folder)) => {
-                let name = format!("{}.secret", plan.name);
-                Some(folder.write(&name, sign_in.secret.expose().as_bytes())?)
-            }
-            _ => None,
-        };
         let place = if plan.unreachable {
             Place::Deaf(bind_deaf(wanted).map_err(failed)?)
         } else {
@@ -177,16 +199,17 @@ impl Running {
         };
         let scheme = if plan.speaks_tls() { "https" } else { "http" };
         let url = format!("{scheme}://{}{BASE_PATH}", reachable(place.address()));
+        let origin = format!("{scheme}://{}", reachable(place.address()));
+        let sign_in = match plan.auth {
+            Method::None => None,
+            method => Some(SignIn::new(method, &origin, plan.token_lifetime, plan.sign_in_fault)?),
+        };
+        let auth = self.facts(plan, &origin, sign_in.as_ref(), authority)?;
         self.servers.push(RunningServer {
             name: plan.name.clone(),
             url: url.clone(),
             fhir_version: plan.fhir_version,
-            auth: SignInFacts {
-                method: plan.auth.as_str(),
-                username: plan.auth.username(),
-                secret_file,
-                header: plan.auth.header(),
-            },
+            auth,
             unreachable: plan.unreachable,
         });
         match place {
@@ -206,6 +229,56 @@ impl Running {
             }
         }
         Ok(())
+    }
+}
+
+impl Running {
+    /// Writes the secrets of a server and says how to sign in.
+    fn facts(
+        &self,
+        plan: &ServerPlan,
+        origin: &str,
+        sign_in: Option<&SignIn>,
+        authority: Option<&Authority>,
+    ) -> Result<SignInFacts> {
+        let (Some(sign_in), Some(folder)) = (sign_in, &self.folder) else {
+            return Ok(SignInFacts { method: plan.auth.as_str(), ..SignInFacts::default() });
+        };
+        let facts = sign_in.facts();
+        let write = |kind: &str, secret: &Option<crate::model::Secret>| {
+            secret
+                .as_ref()
+                .map(|secret| {
+                    folder.write(&format!("{}.{kind}", plan.name), secret.expose().as_bytes())
+                })
+                .transpose()
+        };
+        let (mut certificate, mut certificate_key) = (None, None);
+        if let (Method::Mtls, Some(authority)) = (plan.auth, authority) {
+            let (pem, key) = authority.client()?;
+            certificate = Some(folder.write(&format!("{}.client.pem", plan.name), pem.as_bytes())?);
+            certificate_key =
+                Some(folder.write(&format!("{}.client.key", plan.name), key.expose().as_bytes())?);
+        }
+        Ok(SignInFacts {
+            method: plan.auth.as_str(),
+            username: plan.auth.username(),
+            secret_file: write("secret", &facts.secret)?,
+            header: plan.auth.header(),
+            client_id: facts.client_id,
+            key_id: facts.key_id,
+            rsa_key_file: write("rsa.secret", &facts.rsa_key)?,
+            rsa_key_id: facts.rsa_key_id,
+            token_url: facts.token_url,
+            jwks_url: facts.jwks_url,
+            scopes: facts.scopes,
+            tenant: facts.tenant,
+            authority: facts.tenant.map(|_| origin.to_owned()),
+            region: facts.region,
+            access_key: facts.access_key,
+            certificate,
+            certificate_key,
+        })
     }
 }
 
@@ -250,7 +323,8 @@ fn certificates(
     }
     let mut certificates = HashMap::new();
     for kind in kinds {
-        certificates.insert(kind, Arc::new(authority.leaf(kind, address)?));
+        let tls = authority.leaf(kind, address, plan.auth == Method::Mtls)?;
+        certificates.insert(kind, Arc::new(tls));
     }
     Ok(certificates)
 }

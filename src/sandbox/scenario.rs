@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor, value::MapAccessDe
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Effect, Fault, duration};
-use super::sign_in::Method;
+use super::sign_in::{Defect, Method, TOKEN_LIFE};
 use super::strike::{Share, Window};
 use crate::model::server::FhirVersion;
 use crate::model::{Error, Location, Result};
@@ -37,6 +37,12 @@ pub struct ServerPlan {
     /// Whether the sign-in is asked for at `/metadata` too.
     #[serde(default)]
     pub protect_metadata: bool,
+    /// What is wrong with the sign-in.
+    #[serde(default)]
+    pub sign_in_fault: Option<Defect>,
+    /// How long a token lives, in seconds.
+    #[serde(default = "token_life")]
+    pub token_lifetime: u32,
     /// How many synthetic patients it holds, the canary among them.
     #[serde(default = "twenty")]
     pub patients: u32,
@@ -63,6 +69,8 @@ impl ServerPlan {
             fhir_version: r4(),
             auth: Method::None,
             protect_metadata: false,
+            sign_in_fault: None,
+            token_lifetime: TOKEN_LIFE,
             patients: twenty(),
             seed: one(),
             tls: false,
@@ -75,7 +83,9 @@ impl ServerPlan {
     /// Whether it speaks TLS: asked for, or because a fault of the certificate needs it.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
-        self.tls || self.faults.iter().any(|fault| fault.effect.is_certificate())
+        self.tls
+            || self.auth == Method::Mtls
+            || self.faults.iter().any(|fault| fault.effect.is_certificate())
     }
 }
 
@@ -160,6 +170,10 @@ impl Scenario {
         }
         Ok(())
     }
+}
+
+fn token_life() -> u32 {
+    TOKEN_LIFE
 }
 
 fn r4() -> FhirVersion {

@@ -129,13 +129,20 @@ impl Site {
         let query = pairs(request.query.as_deref().unwrap_or_default().as_bytes());
         let negotiated = Format::negotiate(&request.headers, &query);
         let format = negotiated.as_ref().copied().unwrap_or(Format::Json);
+        let provider = || self.sign_in.as_ref()?.answer(request, self.now());
         let reply = match struck.instead.and_then(|it| instead(it, self.method, self.now())) {
             Some(Instead::Raw(answer)) => return self.labelled(request, answer),
             Some(Instead::Reply(reply)) => reply,
             None => {
+                if let Some(answer) = provider() {
+                    return self.labelled(request, Answer::Reply(answer));
+                }
                 let route = Route::of(&request.path);
                 if self.is_protected(&route) && credential != Credential::Right {
-                    self.unauthorized(credential)
+                    self.unauthorized(request, credential)
+                } else if let Some(kind) = self.forbidden(request, &route) {
+                    let why = format!("the token's scopes do not permit {kind}");
+                    Refusal::new(StatusCode::FORBIDDEN, "forbidden", why).into()
                 } else {
                     match negotiated {
                         // Health is no FHIR and has one format alone.
@@ -163,7 +170,29 @@ impl Site {
             }
     }
 
-    fn unauthorized(&self, credential: Credential) -> Reply {
+    /// The resource type that the token does not permit.
+    fn forbidden(&self, request: &Request, route: &Route) -> Option<String> {
+        let (Route::Type { name } | Route::SearchByPost { name } | Route::Instance { name, .. }) =
+            route
+        else {
+            return None;
+        };
+        let sign_in = self.sign_in.as_ref()?;
+        (!sign_in.permits(request, name, self.now())).then(|| name.clone())
+    }
+
+    pub(super) fn smart_configuration(&self) -> Option<serde_json::Value> {
+        self.sign_in.as_ref()?.configuration()
+    }
+
+    fn unauthorized(&self, request: &Request, credential: Credential) -> Reply {
+        let signature =
+            self.sign_in.as_ref().and_then(|it| it.signature_refused(request, self.now()));
+        if let Some(refused) = signature {
+            let body = Bytes::from(refused.to_string().into_bytes());
+            let content = Content::Text("application/x-amz-json-1.0", body);
+            return Reply::new(StatusCode::FORBIDDEN, content);
+        }
         let refused = credential == Credential::Wrong;
         let refusal = match refused {
             true => ("security", "the credential is not the right one"),
@@ -211,7 +240,7 @@ impl Handler for Site {
     async fn handle(&self, request: Request) -> Answer {
         let query = pairs(request.query.as_deref().unwrap_or_default().as_bytes());
         let credential = match &self.sign_in {
-            Some(sign_in) => sign_in.judge(&request.headers, &query),
+            Some(sign_in) => sign_in.judge(&request, &query, self.now()),
             None => Credential::Missing,
         };
         let below_base = request.path.strip_prefix(BASE_PATH).unwrap_or(&request.path);

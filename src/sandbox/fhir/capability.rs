@@ -76,6 +76,12 @@ fn security(auth: Method) -> Value {
         Method::ApiKey | Method::Headers => {
             format!("A key in the header {}", auth.header().unwrap_or_default())
         }
+        Method::Oauth2 => "OAuth 2.0 (RFC 6749)".to_owned(),
+        Method::SmartBackend => "SMART Backend Services".to_owned(),
+        Method::Mtls => "A client certificate (RFC 8446)".to_owned(),
+        Method::Azure => "A token of Microsoft Entra ID".to_owned(),
+        Method::Google => "A token for a Google service account".to_owned(),
+        Method::AwsSigv4 => "AWS Signature Version 4".to_owned(),
     };
     json!({"cors": false, "description": text})
 }
