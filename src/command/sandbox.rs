@@ -148,7 +148,7 @@ fn scenario(args: &SandboxArgs) -> Result<Scenario> {
             seed: args.seed,
             tls: args.tls,
             faults: args.faults.clone(),
-            ..ServerPlan::new("sandbox")
+            ..ServerPlan::new("local")
         })),
     }
 }

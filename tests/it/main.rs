@@ -20,5 +20,6 @@ mod register;
 mod render;
 mod sample;
 mod sandbox;
+mod sign_in;
 mod support;
 mod transport;

@@ -49,6 +49,10 @@ pub struct RotateArgs {
     #[arg(long, value_name = "ALGORITHM", conflicts_with_all = ["secret", "secret_stdin", "certificate"])]
     pub algorithm: Option<KeyKind>,
 
+    /// The id under which the new key is registered; otherwise its thumbprint
+    #[arg(long, value_name = "ID", conflicts_with = "certificate")]
+    pub key_id: Option<String>,
+
     /// Replace the client certificate by this file instead (PEM or PKCS#12)
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
@@ -221,7 +225,7 @@ impl Rotation<'_> {
                 .resolve(&new)
                 .await
                 .map_err(|error| change::credential_error(&error))?;
-            let key_id = smart.map(|_| id_of(&secret)).transpose()?;
+            let key_id = smart.map(|_| self.id_of(&secret)).transpose()?;
             let note = Note {
                 field: field.to_owned(),
                 old: current.to_string(),
@@ -244,11 +248,11 @@ impl Rotation<'_> {
                     .unwrap_or(Algorithm::ES384);
                 let (key, pem) = SigningKey::generate(algorithm)
                     .map_err(|error| Error::internal(error.to_string()))?;
-                (pem, Some(key.id()))
+                (pem, Some(self.args.key_id.clone().unwrap_or_else(|| key.id())))
             }
             Some(_) => {
                 let secret = input::secret_from_stdin()?;
-                let id = id_of(&secret)?;
+                let id = self.id_of(&secret)?;
                 (secret, Some(id))
             }
             None if self.args.secret_stdin => (input::secret_from_stdin()?, None),
@@ -274,6 +278,12 @@ impl Rotation<'_> {
         self.context.audit().outcome(Some(&self.args.name), &note.new, &kept);
         kept?;
         Ok(note)
+    }
+
+    fn id_of(&self, secret: &Secret) -> Result<String> {
+        let key = SigningKey::parse(secret, None)
+            .map_err(|error| Error::credential(format!("the new key: {error}")))?;
+        Ok(self.args.key_id.clone().unwrap_or_else(|| key.id()))
     }
 
     async fn is_there(&self, text: &str) -> bool {
@@ -523,12 +533,6 @@ fn reference(text: &str, flag: &str) -> Result<SecretRef> {
             "a reference is meant: keyring:NAME/FIELD, env:VARIABLE, file:PATH or age:PATH#FIELD",
         )
     })
-}
-
-fn id_of(secret: &Secret) -> Result<String> {
-    SigningKey::parse(secret, None)
-        .map(|key| key.id())
-        .map_err(|error| Error::credential(format!("the new key: {error}")))
 }
 
 /// What marks a secret that a rotation put in place.
