@@ -1,8 +1,6 @@
 //! One server's client: its settings, its connections, its requests.
 
 mod look;
-#[cfg(test)]
-mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -191,7 +191,7 @@ fn pkcs12(bytes: &[u8], password: &str, file: &Path) -> Result<Keys, Failure> {
         archive.certs.iter().map(|bag| &bag.cert).find(|cert| cert.subject() == last.issuer())
     }) {
         // A root is known to whoever trusts it; a ring would never end.
-        if issuer.subject() == issuer.issuer() || chain.iter().any(|seen| *seen == issuer) {
+        if issuer.subject() == issuer.issuer() || chain.contains(&issuer) {
             break;
         }
         chain.push(issuer);

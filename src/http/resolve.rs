@@ -29,13 +29,16 @@ pub struct SystemResolver {
     pub proxy_host: Option<String>,
 }
 
+#[cfg(test)]
+type Tell = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
+
 /// Who knows the addresses of a name.
 #[derive(Clone)]
 pub enum Names {
     System,
     /// A name that is bent at will.
     #[cfg(test)]
-    Told(std::sync::Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>),
+    Told(std::sync::Arc<Tell>),
 }
 
 impl fmt::Debug for Names {

@@ -25,7 +25,7 @@ impl Bench {
         let origin = Origin::start();
         origin.show(authority.server(&authority.leaf("server", 300)));
         let bench = Bench { desk: Desk::new("version: 1\n"), authority, origin };
-        bench.file("ca.pem", &bench.authority.pem());
+        bench.file("ca.pem", bench.authority.pem());
         bench
     }
 
