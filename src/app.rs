@@ -32,8 +32,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error).0),
     };
-    let context = Context::new(cli.global);
-    let exit = match run(&cli.command, &context).and_then(|outcome| print(&outcome, &context)) {
+    let context = Context::new(cli.global, &cli.words);
+    let done = run(&cli.command, &context);
+    context.audit().finish();
+    let exit = match done.and_then(|outcome| print(&outcome, &context)) {
         Ok(exit) => exit,
         Err(error) => report(&error, context.options.output, context.options.color),
     };
@@ -47,6 +49,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Check(args) => block_on(command::check::run(args, context)),
         Command::Sandbox(args) => sandbox(args, context),
         Command::Doctor(args) => block_on(command::doctor::run(args, context)),
+        Command::Audit(args) => command::audit::run(args, context),
         Command::Explain(args) => command::explain::run(args, context),
         Command::Completions(args) => command::completions::run(args, context),
         Command::Man(args) => command::man::run(args, Cli::command(), context),
@@ -62,6 +65,8 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Remove(args) => block_on(command::remove::run(args, context)),
         Command::Maintenance(args) => command::maintenance::run(args, context),
         Command::Vendors(args) => command::vendors::run(args, context),
+        Command::Lint(args) => command::lint::run(args, context),
+        Command::Expiring(args) => block_on(command::expiring::run(args, context)),
         Command::Auth(args) => block_on(command::auth::run(args, context)),
         Command::Schema(args) => command::schema::run(args, context),
     }

@@ -1,6 +1,6 @@
 //! The command line: global options and one arm per verb.
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::command;
 use crate::context::{GlobalOptions, is_set_to_nothing};
@@ -14,6 +14,10 @@ pub struct Cli {
 
     #[command(subcommand)]
     pub command: Command,
+
+    /// The words of the command without its arguments, such as `maintenance on`.
+    #[arg(skip)]
+    pub words: String,
 }
 
 /// The verbs, in the order in which a newcomer meets them.
@@ -31,9 +35,12 @@ pub enum Command {
     Remove(command::remove::RemoveArgs),
     Maintenance(command::maintenance::MaintenanceArgs),
     Vendors(command::vendors::VendorsArgs),
+    Lint(command::lint::LintArgs),
+    Expiring(command::expiring::ExpiringArgs),
     Auth(command::auth::AuthArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
+    Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),
     Sandbox(command::sandbox::SandboxArgs),
@@ -55,6 +62,15 @@ impl Cli {
             if empty { arg.env(None::<&str>) } else { arg }
         });
         let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+        let words = words(&matches);
+        let mut cli =
+            Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+        cli.words = words;
+        Ok(cli)
     }
+}
+
+fn words(matches: &ArgMatches) -> String {
+    let below = std::iter::successors(matches.subcommand(), |(_, below)| below.subcommand());
+    below.map(|(word, _)| word).collect::<Vec<_>>().join(" ")
 }

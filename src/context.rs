@@ -4,6 +4,8 @@
 //! credentials, and the way notices reach standard error. Only this room reads the machine's clock
 //! and environment.
 
+mod audit;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub use self::audit::Audit;
 use crate::auth::Keeper;
 use crate::credentials::{Credentials, Policy};
 use crate::http::Transport;
@@ -142,13 +145,22 @@ pub struct Context {
     pub clock: Clock,
     /// Set when `CI` is set to anything but nothing, `0` or `false`.
     pub ci: bool,
+    audit: Audit,
 }
 
 impl Context {
+    /// For a command by its words, such as `auth rotate`.
     #[must_use]
-    pub fn new(options: GlobalOptions) -> Context {
+    pub fn new(options: GlobalOptions, command: &str) -> Context {
         let ci = variable("CI").is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
-        Context { options, clock: Clock::system(), ci }
+        let clock = Clock::system();
+        Context { options, clock, ci, audit: Audit::new(state_dir(), clock, command) }
+    }
+
+    /// The audit log. A command that changes something says so here.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Where the inventory is: the flag or variable, `./servers.yaml`, or the one in the user's
@@ -204,7 +216,8 @@ impl Context {
         let credentials = Credentials::new(Policy {
             exec_env: exec_variables(inventory),
             ..self.policy(Some(&inventory.path))
-        });
+        })
+        .observed(self.audit.observer());
         let keeper = Keeper::new(state_dir(), credentials.clone(), Arc::clone(&transport));
         Surroundings { transport, credentials, keeper, clock: self.clock }
     }
@@ -212,7 +225,7 @@ impl Context {
     /// The way to secrets, under the rules for the inventory that names them.
     #[must_use]
     pub fn credentials(&self, inventory: Option<&Path>) -> Credentials {
-        Credentials::new(self.policy(inventory))
+        Credentials::new(self.policy(inventory)).observed(self.audit.observer())
     }
 
     fn policy(&self, inventory: Option<&Path>) -> Policy {
@@ -366,6 +379,7 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Waits until the process is asked to stop: Ctrl-C or SIGTERM.
 pub async fn stopped() {
+    audit::leave_stopping();
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

@@ -10,6 +10,7 @@
 //! Imports go downward only, in the order of the modules below; `tests/architecture.rs` sees to it.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod command;
@@ -18,6 +19,7 @@ pub mod credentials;
 pub mod fhir;
 pub mod http;
 pub mod inventory;
+pub mod lint;
 pub mod model;
 pub mod probe;
 pub mod render;

@@ -19,10 +19,11 @@ const LAYERS: &[&[&str]] = &[
     &["context"],
     &["sandbox", "view"],
     &["render"],
+    &["lint"],
     &["probe"],
     &["auth"],
     &["serve"],
-    &["inventory", "credentials", "http"],
+    &["inventory", "credentials", "http", "audit"],
     &["fhir"],
     &["model"],
 ];
@@ -36,7 +37,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["command"]),
     // It also knows how wide the terminal is.
     ("comfy_table", &["context", "render"]),
-    ("csv", &["render"]),
+    ("csv", &["render", "inventory"]),
     ("dialoguer", &["context", "command"]),
     ("hickory_resolver", &["http"]),
     ("hyper", &["http", "serve", "sandbox"]),

@@ -219,8 +219,13 @@ fn told(
     match cause {
         Cause::Audience => {
             let was = sent.audience.as_deref().unwrap_or("none");
-            let expected = expected_audience(facts)
-                .map_or_else(|| "not published".to_owned(), Clone::clone);
+            let expected = match expected_audience(facts) {
+                Some(expected) if expected == was => {
+                    "another, though this is the token endpoint it publishes".to_owned()
+                }
+                Some(expected) => expected.clone(),
+                None => "another; it publishes none".to_owned(),
+            };
             (
                 "auth.audience",
                 format!("{place} does not take the audience: sent {was}, expected {expected}"),
@@ -318,9 +323,9 @@ fn told(
 /// `10 min ahead of`.
 fn seconds(skew_ms: i64) -> String {
     let direction = if skew_ms >= 0 { "ahead of" } else { "behind" };
-    let seconds = skew_ms.abs() / 1000;
+    let seconds = (skew_ms.abs() + 500) / 1000;
     if seconds >= 120 {
-        format!("{} min {direction}", seconds / 60)
+        format!("{} min {direction}", (seconds + 30) / 60)
     } else {
         format!("{seconds} s {direction}")
     }

@@ -77,6 +77,7 @@ impl Proof {
 /// # Errors
 /// `auth.credential_missing` when one cannot be had.
 pub async fn identity(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
+    let credentials = &credentials.serving(&server.name);
     let reference = server.tls.client_certificate.as_ref().and_then(|client| client.reference());
     let certificate_secret = match reference {
         Some(reference) => Some(secret(reference, credentials).await?),
@@ -90,6 +91,7 @@ pub async fn identity(server: &Server, credentials: &Credentials) -> Result<Iden
 /// # Errors
 /// `auth.credential_missing` when it cannot be had.
 pub async fn way_out(server: &Server, credentials: &Credentials) -> Result<Identity, Failure> {
+    let credentials = &credentials.serving(&server.name);
     let login = server.network.proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
     let proxy_password = match login {
         Some(login) => Some(secret(&login.password, credentials).await?),
@@ -106,6 +108,7 @@ pub async fn extra_headers(
     server: &Server,
     credentials: &Credentials,
 ) -> Result<Credential, Failure> {
+    let credentials = &credentials.serving(&server.name);
     let mut always = Credential::default();
     for (name, value) in &server.extra_headers {
         let header = match value {
@@ -136,7 +139,7 @@ pub async fn proof(
     by_hand: bool,
     deadline: Instant,
 ) -> Result<Option<Proof>, Failure> {
-    let credentials = keeper.credentials();
+    let credentials = &keeper.credentials().serving(&server.name);
     let mut proof = always.clone();
     proof.confidential = true;
     let mut parts: Vec<String> = Vec::new();

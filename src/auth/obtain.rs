@@ -151,7 +151,7 @@ struct Material {
 
 impl Material {
     async fn of(keeper: &Keeper, server: &Server) -> Result<Material, Failure> {
-        let credentials = keeper.credentials();
+        let credentials = &keeper.credentials().serving(&server.name);
         let reference = match &server.auth {
             Auth::OAuth2(settings) => settings.client_secret.as_ref(),
             Auth::SmartBackend(settings) => Some(&settings.key),

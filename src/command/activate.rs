@@ -30,7 +30,7 @@ pub(super) fn switch(selector: &ChosenArgs, active: bool, context: &Context) -> 
     change::fits(context)?;
     let path = context.inventory_path()?;
     let mut servers: Vec<(String, bool)> = Vec::new();
-    change::write(&path, |document, inventory| {
+    change::write(context, &path, |document, inventory| {
         let mut ops = Vec::new();
         for name in change::chosen(inventory, selector)? {
             let changes = inventory.server(&name).is_some_and(|server| server.active != active);

@@ -70,7 +70,8 @@ impl Subject {
     fn load(context: &Context, name: &str) -> Result<Subject> {
         let inventory: Inventory = context.load_inventory()?;
         let server = super::check::exact(&inventory, name)?.clone();
-        let surroundings = context.surroundings(&inventory);
+        let mut surroundings = context.surroundings(&inventory);
+        surroundings.credentials = surroundings.credentials.serving(&server.name);
         Ok(Subject { path: inventory.path, server, surroundings })
     }
 

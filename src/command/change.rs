@@ -1,17 +1,20 @@
 //! What the commands that change the inventory share: assignments on the command line, the guard
 //! that keeps secrets out of them, and an edit that is checked before it is written.
 
+mod touched;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::touched::touched_by;
 use super::complete;
 use crate::context::Context;
 use crate::credentials::CredentialError;
 use crate::inventory::edit::{self, Op, Step, store};
 use crate::inventory::{self, Inventory, Overrides, Selection};
-use crate::model::{Error, Result, SecretRef, ServerReport, Status};
+use crate::model::{Error, Exit, Result, SecretRef, ServerReport, Status};
 use crate::render::{Block, Cell, Format, Output, Table, Tone};
 
 /// Where secrets stand in `auth`. With the method `headers` every other key is one too.
@@ -208,16 +211,18 @@ pub(super) fn checked(
 }
 
 /// Changes the inventory's file. `plan` gets the document's value and the inventory as they stand
-/// under the lock.
+/// under the lock. What is changed of which server goes into the audit log, with how it went.
 ///
 /// # Errors
 /// As [`checked`], `plan` and [`store::edit`]; nothing is written then.
 pub(super) fn write(
+    context: &Context,
     path: &Path,
     plan: impl FnOnce(&Value, &Inventory) -> Result<Vec<Op>>,
 ) -> Result<Inventory> {
     let mut after = None;
-    store::edit(path, |text| {
+    let mut touched = Vec::new();
+    let written = store::edit(path, |text| {
         let before = inventory::parse(text, path, &Overrides::default())?;
         let document = edit::document(text)?;
         let ops = plan(&document, &before)?;
@@ -225,10 +230,13 @@ pub(super) fn write(
             after = Some(before);
             return Ok(text.to_owned());
         }
+        touched = touched_by(&document, &ops);
         let (changed, inventory) = checked(text, document, &ops, path)?;
         after = Some(inventory);
         Ok(changed)
-    })?;
+    });
+    context.audit().outcomes(&touched, &written);
+    written?;
     after.ok_or_else(|| Error::internal("the inventory was not read"))
 }
 
@@ -290,7 +298,7 @@ pub(super) fn selected(inventory: &Inventory, selection: &Selection) -> Result<V
 /// Exit 64.
 pub(super) fn fits(context: &Context) -> Result<()> {
     match context.options.output {
-        Format::Junit | Format::Nagios | Format::Openmetrics => {
+        Format::Junit | Format::Nagios | Format::Openmetrics | Format::Ics => {
             Err(Error::usage("this format does not fit this command; nothing was changed")
                 .hint("-o table, json, ndjson, yaml, csv and markdown do"))
         }
@@ -384,6 +392,13 @@ pub(super) fn servers_output(json: Value, head: &[&str], rows: Vec<Vec<Cell>>) -
         rows: Some(table),
         ..Output::default()
     }
+}
+
+/// Records a change that a test was against.
+pub(super) fn refused(context: &Context, server: &str, keys: &str, report: Option<&ServerReport>) {
+    let exit = report.map_or(Exit::OK, |report| Exit(report.status.exit_code()));
+    let code = report.and_then(|report| report.code).map(|code| code.to_string());
+    context.audit().refused(Some(server), keys, exit, code);
 }
 
 /// Whether a test lets a server be used.

@@ -10,6 +10,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
 use crate::context;
 use crate::inventory;
+use crate::lint::RuleInfo;
 use crate::model::{Code, FindingInfo};
 
 /// For arguments that name a server: `#[arg(add = complete::servers())]`.
@@ -29,9 +30,20 @@ pub fn codes() -> ArgValueCompleter {
             word,
             Code::all()
                 .map(|info| (info.code.clone(), Some(info.title.clone())))
-                .chain(FindingInfo::all().map(|info| (info.id.clone(), Some(info.title.clone())))),
+                .chain(FindingInfo::all().map(|info| (info.id.clone(), Some(info.title.clone()))))
+                .chain(rule_names()),
         )
     })
+}
+
+/// For arguments that name a rule of `lint`.
+#[must_use]
+pub fn rules() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| beginning_with(word, rule_names()))
+}
+
+fn rule_names() -> impl Iterator<Item = (String, Option<String>)> {
+    RuleInfo::all().map(|rule| (rule.id.clone(), Some(rule.title.clone())))
 }
 
 fn server_names(word: &OsStr, words: &[OsString]) -> Vec<CompletionCandidate> {

@@ -59,7 +59,10 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<Outcome> {
         .map(|server| Op::Append(vec!["servers".into()], Value::Object(server.clone())))
         .collect();
     let (text, _) = change::checked(TEMPLATE, edit::document(TEMPLATE)?, &ops, &path)?;
-    store::create(&path, &text, args.force).map_err(|error| match error.kind {
+    let name = first.as_ref().and_then(|server| server.get("name")).and_then(Value::as_str);
+    let created = store::create(&path, &text, args.force);
+    context.audit().outcome(name, &format!("inventory {}", path.display()), &created);
+    created.map_err(|error| match error.kind {
         ErrorKind::CannotCreate if !args.force && path.exists() => {
             error.hint("--force replaces it; fhirctl add puts a server into it")
         }
@@ -69,8 +72,7 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<Outcome> {
     let mut steps = Steps::default();
     let shown = change::shown(&path);
     steps.push("write", StepStatus::Done, shown.clone());
-    let name = first.as_ref().and_then(|server| server.get("name"));
-    let next = match (name.and_then(Value::as_str), &args.url) {
+    let next = match (name, &args.url) {
         (None, _) => "Next: fhirctl add NAME URL registers and tests a server.".to_owned(),
         (Some(name), None)
             if first.as_ref().is_some_and(|server| server.contains_key("active")) =>

@@ -1,6 +1,6 @@
 //! `maintenance on|off|add|list SELECTOR`: planned windows, in which a server does not count.
 
-mod time;
+pub(super) mod time;
 
 use std::time::Duration;
 
@@ -233,7 +233,7 @@ fn change_windows(
     let path = context.inventory_path()?;
     let mut names = Vec::new();
     let mut changed = Vec::new();
-    let after = change::write(&path, |document, inventory| {
+    let after = change::write(context, &path, |document, inventory| {
         let mut ops = Vec::new();
         for name in change::chosen(inventory, selector)? {
             if let Some(server) = inventory.server(&name) {

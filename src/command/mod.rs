@@ -5,6 +5,7 @@
 
 pub mod activate;
 pub mod add;
+pub mod audit;
 pub mod auth;
 mod change;
 pub mod check;
@@ -13,8 +14,10 @@ pub mod completions;
 pub mod deactivate;
 pub mod demo;
 pub mod doctor;
+pub mod expiring;
 pub mod explain;
 pub mod init;
+pub mod lint;
 pub mod list;
 pub mod maintenance;
 pub mod man;

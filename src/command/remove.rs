@@ -47,9 +47,9 @@ pub async fn run(args: &RemoveArgs, context: &Context) -> Result<Outcome> {
         }
     } else {
         confirm(name, &secrets, context)?;
-        change::write(&path, |document, _| edit::remove_server(document, name))?;
+        change::write(context, &path, |document, _| edit::remove_server(document, name))?;
         steps.push("remove", StepStatus::Done, format!("took out {}", places.join(", ")));
-        let credentials = context.credentials(Some(&path));
+        let credentials = context.credentials(Some(&path)).serving(name);
         for secret in &secrets {
             match credentials.delete(secret).await {
                 Ok(()) => {

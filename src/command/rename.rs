@@ -29,7 +29,7 @@ pub fn run(args: &RenameArgs, context: &Context) -> Result<Outcome> {
     change::fits(context)?;
     let path = context.inventory_path()?;
     let mut places = Vec::new();
-    change::write(&path, |document, _| {
+    change::write(context, &path, |document, _| {
         let ops = edit::rename_server(document, &args.old, &args.new)?;
         places = ops.iter().map(|op| edit::show(op.path())).collect();
         Ok(ops)

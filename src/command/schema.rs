@@ -25,6 +25,9 @@ const SCHEMAS: &[Entry] = &[
     ("inventory", "servers.yaml, for editors and checks", inventory::inventory_schema),
     ("init", "fhirctl init -o json", || kept(include_str!("../../data/schema/init.json"))),
     ("add", "fhirctl add -o json", || kept(include_str!("../../data/schema/add.json"))),
+    ("add-from", "fhirctl add --from -o json", || {
+        kept(include_str!("../../data/schema/add-from.json"))
+    }),
     ("set", "fhirctl set -o json", || kept(include_str!("../../data/schema/set.json"))),
     ("activate", "fhirctl activate -o json", || {
         kept(include_str!("../../data/schema/activate.json"))
@@ -39,6 +42,10 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("list", "fhirctl list -o json", || kept(include_str!("../../data/schema/list.json"))),
     ("show", "fhirctl show -o json", || kept(include_str!("../../data/schema/show.json"))),
+    ("lint", "fhirctl lint -o json", || kept(include_str!("../../data/schema/lint.json"))),
+    ("expiring", "fhirctl expiring -o json", || {
+        kept(include_str!("../../data/schema/expiring.json"))
+    }),
     ("show-pins", "fhirctl show --pins -o json", || {
         kept(include_str!("../../data/schema/show-pins.json"))
     }),
@@ -82,6 +89,10 @@ fn all() -> Vec<(&'static str, String, view::SchemaOf)> {
     let made = view::schemas().into_iter().map(|(name, schema)| {
         let what = match name {
             "check-server" => "one line of fhirctl check -o ndjson".to_owned(),
+            "audit-verify" => "fhirctl audit verify -o json".to_owned(),
+            "audit-log" => "fhirctl audit log -o json".to_owned(),
+            "audit-head" => "fhirctl audit head -o json".to_owned(),
+            "audit-record" => "one line of fhirctl audit log -o ndjson".to_owned(),
             "error" => "an error beside -o json, on standard error".to_owned(),
             command => format!("fhirctl {command} -o json"),
         };

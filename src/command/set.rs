@@ -83,10 +83,14 @@ pub async fn run(args: &SetArgs, context: &Context) -> Result<Outcome> {
             report = Some(tested);
         }
         if kept {
-            change::write(&path, |document, _| change::ops(document, &args.name, &settings))?;
+            change::write(context, &path, |document, _| {
+                change::ops(document, &args.name, &settings)
+            })?;
             steps.push("keep", StepStatus::Done, format!("written to {}", path.display()));
         } else {
             steps.push("keep", StepStatus::Skipped, "the inventory is as it was");
+            let keys: Vec<String> = settings.iter().map(|setting| setting.key.join(".")).collect();
+            change::refused(context, &args.name, &keys.join(", "), report.as_ref());
         }
     }
     let next = match kept {

@@ -11,7 +11,7 @@ use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
 use crate::model::{Result, ServerReport};
-use crate::probe::{self, Options};
+use crate::probe::{self, Checked, Options, Shown};
 use crate::view;
 
 /// Test one server stage by stage: name, connection, TLS, sign-in, health, metadata, search, read
@@ -34,7 +34,7 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, &args.name)?;
     let progress = context.progress(&format!("testing {}", server.name), 0);
-    let report = test_server(context, &inventory, server, args.retries).await;
+    let report = test_server(context, &inventory, server, args.retries).await.report;
     progress.finish();
     // A server in maintenance is tested because somebody asked: it counts.
     let verdict = judge(std::slice::from_ref(&report), FailOn::Warning, true);
@@ -43,7 +43,7 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
         run_id: Uuid::new_v4().to_string(),
         ..view::check::Meta::default()
     };
-    let output = view::test::output(report, context.clock.now(), &meta)?;
+    let output = view::test::output(report, verdict.exit.0, context.clock.now(), &meta)?;
     Ok(Outcome { output: Some(output), exit: verdict.exit })
 }
 
@@ -56,9 +56,22 @@ pub async fn probe_registered(
     inventory: &Path,
     name: &str,
 ) -> Result<ServerReport> {
+    Ok(probe_and_show(context, inventory, name).await?.0)
+}
+
+/// The same, with what the server shows of itself where it showed a CapabilityStatement.
+///
+/// # Errors
+/// As [`probe_registered`].
+pub async fn probe_and_show(
+    context: &Context,
+    inventory: &Path,
+    name: &str,
+) -> Result<(ServerReport, Option<Shown>)> {
     let inventory = crate::inventory::load(inventory, &context.overrides())?;
     let server = exact(&inventory, name)?;
-    Ok(test_server(context, &inventory, server, 0).await)
+    let checked = test_server(context, &inventory, server, 0).await;
+    Ok((checked.report, checked.shown))
 }
 
 async fn test_server(
@@ -66,8 +79,8 @@ async fn test_server(
     inventory: &Inventory,
     server: &Server,
     retries: u32,
-) -> ServerReport {
+) -> Checked {
     let surroundings = context.surroundings(inventory);
     let options = Options { retries, every_stage: true, ..Options::default() };
-    probe::check_one(server, &surroundings, &options).await.report
+    probe::check_one(server, &surroundings, &options).await
 }

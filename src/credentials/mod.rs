@@ -63,6 +63,29 @@ pub struct Policy {
 #[derive(Clone)]
 pub struct Credentials {
     inner: Arc<Inner>,
+    /// The server for which this handle asks.
+    server: Option<Arc<str>>,
+    observer: Option<Observer>,
+}
+
+/// Told of every use of a reference, also of one that was resolved before.
+pub type Observer = Arc<dyn Fn(&Use<'_>) + Send + Sync>;
+
+/// One use of a reference; it holds nothing secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Use<'a> {
+    pub server: Option<&'a str>,
+    pub reference: &'a SecretRef,
+    pub kind: UseKind,
+    /// Why it failed.
+    pub error: Option<CredentialErrorKind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseKind {
+    Resolved,
+    Stored,
+    Deleted,
 }
 
 struct Inner {
@@ -82,7 +105,19 @@ impl Credentials {
 
     fn with_variables(policy: Policy, variables: Variables) -> Credentials {
         let inner = Inner { policy, variables, cells: Mutex::default() };
-        Credentials { inner: Arc::new(inner) }
+        Credentials { inner: Arc::new(inner), server: None, observer: None }
+    }
+
+    /// The same with somebody who is told of every use.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Credentials {
+        Credentials { observer: Some(observer), ..self }
+    }
+
+    /// The same for one server: its name stands beside every use.
+    #[must_use]
+    pub fn serving(&self, server: &str) -> Credentials {
+        Credentials { server: Some(server.into()), ..self.clone() }
     }
 
     /// The secret behind a reference.
@@ -91,6 +126,12 @@ impl Credentials {
     /// When it is not there, may not be read, or did not come in time. The error names the
     /// reference and never a secret.
     pub async fn resolve(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {
+        let found = self.known_or_found(reference).await;
+        self.tell(reference, UseKind::Resolved, found.as_ref().err());
+        found
+    }
+
+    async fn known_or_found(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {
         let cell = self.cell(reference);
         let mut known = cell.lock().await;
         match &*known {
@@ -114,7 +155,9 @@ impl Credentials {
     ) -> Result<(), CredentialError> {
         let (name, field) = keyring_entry(reference, "stored")?;
         self.forget(reference);
-        keyring::set(name, field, secret, self.inner.policy.interactive).await
+        let stored = keyring::set(name, field, secret, self.inner.policy.interactive).await;
+        self.tell(reference, UseKind::Stored, stored.as_ref().err());
+        stored
     }
 
     /// Takes a secret out of the keyring; one that is not there is no error.
@@ -124,7 +167,16 @@ impl Credentials {
     pub async fn delete(&self, reference: &SecretRef) -> Result<(), CredentialError> {
         let (name, field) = keyring_entry(reference, "deleted")?;
         self.forget(reference);
-        keyring::delete(name, field, self.inner.policy.interactive).await
+        let deleted = keyring::delete(name, field, self.inner.policy.interactive).await;
+        self.tell(reference, UseKind::Deleted, deleted.as_ref().err());
+        deleted
+    }
+
+    fn tell(&self, reference: &SecretRef, kind: UseKind, error: Option<&CredentialError>) {
+        if let Some(observer) = &self.observer {
+            let error = error.map(|error| error.kind);
+            observer(&Use { server: self.server.as_deref(), reference, kind, error });
+        }
     }
 
     /// The age identity of this user's environment, as the key that it is; `None` without one.

@@ -39,13 +39,18 @@ pub async fn read(
     (result, wire_bytes)
 }
 
+/// Most bytes on the wire: who asks for more than an ordinary body gets it.
+pub fn wire_limit(max_body: u64) -> u64 {
+    if max_body > limits::BODY_BYTES { max_body } else { max_body.min(limits::WIRE_BYTES) }
+}
+
 async fn read_counted(
     response: &mut reqwest::Response,
     max_body: u64,
     slots: &Semaphore,
     wire_bytes: &mut u64,
 ) -> Result<Vec<u8>, BodyError> {
-    let max_wire = max_body.min(limits::WIRE_BYTES);
+    let max_wire = wire_limit(max_body);
     let expected = response.content_length().unwrap_or(0).min(MODEST as u64);
     let mut slot: Option<SemaphorePermit<'_>> = None;
     let mut wire = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));

@@ -117,6 +117,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Where it redirects to from this URL, when it does.
+    #[must_use]
+    pub fn redirect(&self, url: &Url) -> Option<Url> {
+        redirect_target(self, url)
+    }
+
     #[must_use]
     pub fn status(&self) -> u16 {
         self.http.status.unwrap_or(0)
@@ -341,6 +347,21 @@ impl Client {
         ))
     }
 
+    /// Sends one request, once; a redirect is an answer like any other. For what is public and may
+    /// have moved: the caller decides where to go on.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no complete answer came.
+    pub async fn send_once(&self, request: &Request<'_>) -> Result<Exchange, Failure> {
+        let held_back = self.transport.admit(&request.url, self.rate_limit).await;
+        let start = Instant::now();
+        let end = (request.deadline + held_back).min(start + self.total);
+        self.check_transport(request)?;
+        let mut exchange = self.exchange(request, &request.url, start, end).await?;
+        exchange.held_back = held_back;
+        Ok(exchange)
+    }
+
     /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
     /// an allowed address.
     fn check_transport(&self, request: &Request<'_>) -> Result<(), Failure> {
@@ -440,7 +461,7 @@ impl Client {
                         Code::new("http.too_large"),
                         format!(
                             "the answer is longer than {} MiB",
-                            request.max_body.min(limits::WIRE_BYTES) >> 20
+                            body::wire_limit(request.max_body) >> 20
                         ),
                     ),
                     BodyError::DecompressionLimit => Failure::new(
@@ -633,7 +654,7 @@ fn with_key(url: &Url, credential: Option<&Credential>) -> Url {
     url
 }
 
-fn target_of(url: &Url) -> String {
+pub(super) fn target_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("the server");
     match url.port_or_known_default() {
         Some(port) => format!("{host}:{port}"),

@@ -51,6 +51,15 @@ pub fn certificate_facts(
     facts(&chain, file)
 }
 
+/// The facts of every certificate in a PEM file, in its order.
+///
+/// # Errors
+/// A [`Failure`] of stage `Setup` when it cannot be read or holds none.
+pub fn certificates_in(file: &Path) -> Result<Vec<CertificateFacts>, Failure> {
+    let chain = super::tls::read_certificates(file)?;
+    Ok(chain.iter().filter_map(|der| facts_of(der)).collect())
+}
+
 /// Reads the chain and the key; the secret is the PEM key or the PKCS#12 file's password.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ mod transport;
 pub use client::{
     Body, Client, Credential, Exchange, Presented, PresentedCertificate, Request, Signer, Unsigned,
 };
-pub use identity::{CertificateFacts, certificate_facts};
+pub use identity::{CertificateFacts, certificate_facts, certificates_in};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;
 pub use transport::{Identity, Transport};

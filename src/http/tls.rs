@@ -185,7 +185,7 @@ fn setup(code: &'static str, message: impl Into<String>) -> Failure {
     Failure::new(Stage::Setup, Code::new(code), message)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())).clone()
 }
@@ -223,7 +223,7 @@ fn build(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Failure> {
         .map_err(|error| setup("tls.untrusted", format!("the trust store cannot be used: {error}")))
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let unusable = |reason: String| {
         setup(
             "tls.untrusted",

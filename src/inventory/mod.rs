@@ -10,6 +10,7 @@
 //! ```
 
 mod cron;
+pub mod directory;
 pub mod edit;
 mod effective;
 mod layer;
@@ -28,6 +29,7 @@ mod resolve;
 pub mod select;
 mod shape;
 mod sign_in;
+mod survey;
 mod tree;
 mod walk;
 
@@ -38,6 +40,7 @@ use std::time::Duration;
 pub use effective::{Effective, effective};
 pub use select::{Selection, select};
 pub use shape::inventory_schema;
+pub use survey::{GroupKind, Job, Layer, Said, Survey};
 
 use self::path::{Step, name_of, place_of};
 use self::problem::Report;

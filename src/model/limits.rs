@@ -10,3 +10,5 @@ pub const SMALL_BODY_BYTES: u64 = 4 * 1024 * 1024;
 pub const SERVER_TEXT_CHARS: usize = 500;
 /// Most redirects that are followed.
 pub const REDIRECTS: usize = 5;
+/// Most bytes of a published directory of servers: a vendor's whole list.
+pub const DIRECTORY_BYTES: u64 = 64 * 1024 * 1024;

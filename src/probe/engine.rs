@@ -9,7 +9,7 @@ use super::checks::metadata::Statement;
 use super::checks::{assert, auth, capability, health, metadata, read, search, stages};
 use super::session::Session;
 use super::verdict::{Draft, conclude, left_out, unchecked, whole};
-use super::{CheckName, Options, Surroundings};
+use super::{CheckName, Options, Shown, Surroundings};
 use crate::fhir::drift::Snapshot;
 use crate::http::{Failure, Stage};
 use crate::model::server::{AssertCheck, Auth, HealthCheck, ReadCheck, Server};
@@ -22,6 +22,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub struct Checked {
     pub report: ServerReport,
     pub snapshot: Option<Snapshot>,
+    /// Where every stage was asked for and a CapabilityStatement came.
+    pub shown: Option<Shown>,
 }
 
 /// Checks many servers, at most `concurrency` at once, and gives the reports in the order of the
@@ -53,6 +55,7 @@ pub async fn check_all(
                 "the check broke off inside fhirctl; please report this",
             ),
             snapshot: None,
+            shown: None,
         });
         done(&checked.report);
         finished[index] = Some(checked);
@@ -83,6 +86,7 @@ struct Run<'a> {
     software: Option<String>,
     certificate: Option<crate::model::Certificate>,
     snapshot: Option<Snapshot>,
+    shown: Option<Shown>,
 }
 
 impl<'a> Run<'a> {
@@ -97,6 +101,7 @@ impl<'a> Run<'a> {
             software: None,
             certificate: None,
             snapshot: None,
+            shown: None,
         }
     }
 
@@ -188,6 +193,7 @@ impl<'a> Run<'a> {
         if let Some(statement) = statement {
             self.fhir_version = statement.fhir_version;
             self.software = statement.software;
+            self.shown = statement.shown;
             self.drift(statement.snapshot);
         }
     }
@@ -290,7 +296,7 @@ impl<'a> Run<'a> {
             certificate: self.certificate,
             checks,
         };
-        Checked { report, snapshot: self.snapshot }
+        Checked { report, snapshot: self.snapshot, shown: self.shown }
     }
 }
 

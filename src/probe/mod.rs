@@ -9,6 +9,7 @@ mod checks;
 mod engine;
 mod fhirpath;
 mod session;
+mod shown;
 mod unapproved;
 mod verdict;
 
@@ -20,6 +21,7 @@ use crate::http::Transport;
 use crate::model::Clock;
 
 pub use engine::{Checked, check_all, check_one};
+pub use shown::Shown;
 pub use unapproved::unapproved;
 
 /// What a run shares between all servers.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::CheckRun;
+use super::{Case, CheckRun, Suites};
 use crate::model::text::visible;
 use crate::model::{Code, Observation, Result, ServerReport, Status};
 
@@ -31,6 +31,49 @@ pub(super) fn render(run: &CheckRun) -> Result<String> {
         sum.errors,
         seconds(run.duration_ms),
     ))
+}
+
+/// Suites whose cases passed or failed, without times.
+pub(super) fn suites(all: &Suites) -> String {
+    let mut text = String::new();
+    let (mut tests, mut failures) = (0, 0);
+    for suite in &all.suites {
+        let failed = suite.cases.iter().filter(|case| !case.failure.is_empty()).count();
+        tests += suite.cases.len();
+        failures += failed;
+        let name = escaped(&suite.name);
+        let _ = writeln!(
+            text,
+            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" \
+             skipped=\"0\" time=\"0.000\">",
+            suite.cases.len(),
+        );
+        for case in &suite.cases {
+            text.push_str(&stated(case, &name));
+        }
+        text.push_str("  </testsuite>\n");
+    }
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <testsuites name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
+         time=\"0.000\">\n{text}</testsuites>\n",
+        escaped(&all.name),
+    )
+}
+
+fn stated(case: &Case, suite: &str) -> String {
+    let name = escaped(&case.name);
+    let head = format!("    <testcase name=\"{name}\" classname=\"{suite}\" time=\"0.000\"");
+    let notes = escaped(&case.notes.join("\n"));
+    match case.failure.first() {
+        Some(first) => format!(
+            "{head}>\n      <failure type=\"{name}\" message=\"{}\">{}</failure>\n    </testcase>\n",
+            escaped(first),
+            escaped(&[case.failure.join("\n"), case.notes.join("\n")].join("\n")),
+        ),
+        None if notes.is_empty() => format!("{head}/>\n"),
+        None => format!("{head}>\n      <system-out>{notes}</system-out>\n    </testcase>\n"),
+    }
 }
 
 #[derive(Default)]

@@ -5,6 +5,7 @@
 //! computes a verdict.
 
 mod csv;
+mod ics;
 pub mod json;
 mod junit;
 mod layout;
@@ -18,7 +19,9 @@ use std::io::Write as _;
 
 use clap::ValueEnum as _;
 
-pub use output::{Block, Cell, CheckRun, Output, Row, Table, Tone, Typed};
+pub use output::{
+    Block, Calendar, Case, Cell, CheckRun, Event, Output, Row, Suite, Suites, Table, Tone, Typed,
+};
 
 use crate::model::error::io_reason;
 use crate::model::{Error, ErrorKind, Result};
@@ -35,6 +38,8 @@ pub enum Format {
     Junit,
     Nagios,
     Openmetrics,
+    /// A calendar, for expiring
+    Ics,
 }
 
 /// How the human formats are drawn.
@@ -92,6 +97,12 @@ impl Output {
                 formats.extend([Format::Nagios, Format::Openmetrics]);
             }
         }
+        if self.suites.is_some() {
+            formats.push(Format::Junit);
+        }
+        if self.calendar.is_some() {
+            formats.push(Format::Ics);
+        }
         formats
     }
 }
@@ -119,6 +130,8 @@ pub fn render(output: &Output, format: Format, style: Style) -> Result<String> {
         (Format::Csv, Some(rows), _) => csv::render(rows),
         (Format::Markdown, Some(rows), _) => Ok(markdown::render(rows)),
         (Format::Junit, _, Some(run)) => junit::render(run),
+        (Format::Junit, ..) if let Some(suites) = &output.suites => Ok(junit::suites(suites)),
+        (Format::Ics, ..) if let Some(calendar) = &output.calendar => Ok(ics::render(calendar)),
         (Format::Nagios, _, Some(run)) => Ok(nagios::render(run)),
         (Format::Openmetrics, _, Some(run)) => Ok(openmetrics::render(run)),
         _ => Ok(table::render(&output.document, style)),

@@ -22,6 +22,53 @@ pub struct Output {
     pub rows: Option<Table>,
     /// Present for `check` and `test`: what `junit`, `nagios` and `openmetrics` are made of.
     pub checks: Option<Arc<CheckRun>>,
+    /// What `junit` is made of where there is no run of checks.
+    pub suites: Option<Suites>,
+    /// The entries of `-o ics`; `None`: nothing here has a date.
+    pub calendar: Option<Calendar>,
+}
+
+/// Cases by suite, for build servers.
+#[derive(Clone, Debug, Default)]
+pub struct Suites {
+    /// Such as `fhirctl lint`.
+    pub name: String,
+    pub suites: Vec<Suite>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Suite {
+    pub name: String,
+    pub cases: Vec<Case>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub name: String,
+    /// What makes it fail, a line each; empty where it passed.
+    pub failure: Vec<String>,
+    /// What else there is to say, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Days to remember.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    /// When the calendar was made.
+    pub made_at: jiff::Timestamp,
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The same in every run for the same thing.
+    pub uid: String,
+    pub at: jiff::Timestamp,
+    pub summary: String,
+    pub description: String,
+    /// How long before it somebody wants to be reminded, in days.
+    pub remind_days: u32,
 }
 
 /// An object that writes itself from its own type, without a [`Value`] of the whole in between:

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::human::{facts, status, table};
-use crate::model::{CodeInfo, Error, FindingInfo, Result};
+use crate::lint::RuleInfo;
+use crate::model::{CodeInfo, Error, FindingInfo, Result, Severity};
 use crate::render::{Block, Cell, Output, Row, Tone};
 
 /// One code or finding or many of them; the same shape for all.
@@ -15,28 +16,39 @@ pub struct ExplainDocument<'a> {
     pub codes: &'a [&'a CodeInfo],
     /// Remarks on a CapabilityStatement.
     pub findings: &'a [&'a FindingInfo],
+    /// Rules of `lint`.
+    pub rules: &'a [&'a RuleInfo],
 }
 
 /// One at full length, or many as tables by what stands before the dot.
 ///
 /// # Errors
 /// When the document cannot be written, which is a fault of this program.
-pub fn output(codes: &[&CodeInfo], findings: &[&FindingInfo]) -> Result<Output> {
-    let document = ExplainDocument { schema: "fhirctl/explain/v1", codes, findings };
+pub fn output(
+    codes: &[&CodeInfo],
+    findings: &[&FindingInfo],
+    rules: &[&RuleInfo],
+) -> Result<Output> {
+    let document = ExplainDocument { schema: "fhirctl/explain/v1", codes, findings, rules };
     Ok(Output {
         json: serde_json::to_value(&document)
             .map_err(|error| Error::internal(error.to_string()))?,
-        document: match (codes, findings) {
-            ([only], []) => one(only),
-            ([], [only]) => one_finding(only),
+        document: match (codes, findings, rules) {
+            ([only], [], []) => one(only),
+            ([], [only], []) => one_finding(only),
+            ([], [], [only]) => one_rule(only),
             _ => all(codes, findings),
         },
-        rows: Some(rows(codes, findings)),
+        rows: Some(rows(codes, findings, rules)),
         ..Output::default()
     })
 }
 
-fn rows(codes: &[&CodeInfo], findings: &[&FindingInfo]) -> crate::render::Table {
+fn rows(
+    codes: &[&CodeInfo],
+    findings: &[&FindingInfo],
+    rules: &[&RuleInfo],
+) -> crate::render::Table {
     let codes = codes.iter().map(|info| {
         vec![
             info.code.as_str().into(),
@@ -55,7 +67,45 @@ fn rows(codes: &[&CodeInfo], findings: &[&FindingInfo]) -> crate::render::Table 
             info.meaning.as_str().into(),
         ]
     });
-    table(&["code", "title", "status", "party", "meaning"], codes.chain(findings).collect())
+    let rules = rules.iter().map(|rule| {
+        vec![
+            rule.id.as_str().into(),
+            rule.title.as_str().into(),
+            severity(rule.severity),
+            Cell::default(),
+            rule.why.as_str().into(),
+        ]
+    });
+    table(
+        &["code", "title", "status", "party", "meaning"],
+        codes.chain(findings).chain(rules).collect(),
+    )
+}
+
+fn one_rule(rule: &RuleInfo) -> Vec<Block> {
+    let mut blocks = vec![
+        Block::Text(vec![
+            Cell::toned(&rule.id, Tone::Strong),
+            Cell::plain(format!(": {}", rule.title)),
+        ]),
+        Block::Indented(vec![facts([
+            ("severity", Some(severity(rule.severity))),
+            ("mended by", rule.fixable.then(|| "fhirctl lint --fix".into())),
+        ])]),
+        Block::Blank,
+        Block::text(&rule.why),
+    ];
+    blocks.extend(list("What to do", std::slice::from_ref(&rule.remedy)));
+    blocks
+}
+
+/// How grave a finding is, in its own tone.
+pub(super) fn severity(severity: Severity) -> Cell {
+    match severity {
+        Severity::Error => Cell::toned("error", Tone::Bad),
+        Severity::Warning => Cell::toned("warning", Tone::Warning),
+        Severity::Info => Cell::toned("info", Tone::Dim),
+    }
 }
 
 fn one_finding(info: &FindingInfo) -> Vec<Block> {

@@ -3,11 +3,14 @@
 //! Enters: what a command found out. Leaves: an [`Output`](crate::render::Output). Called by
 //! commands, and by app for errors; nothing here prints or decides.
 
+pub mod audit;
 pub mod check;
 pub mod doctor;
 pub mod error;
+pub mod expiring;
 pub mod explain;
 pub mod human;
+pub mod lint;
 mod server;
 pub mod test;
 pub mod vendors;
@@ -30,6 +33,10 @@ pub fn schemas() -> Vec<(&'static str, SchemaOf)> {
         ("check", schema::<check::CheckDocument>),
         ("check-server", schema::<check::ServerLine>),
         ("test", schema::<test::TestDocument>),
+        ("audit-verify", schema::<audit::VerifyDocument>),
+        ("audit-log", schema::<audit::LogDocument>),
+        ("audit-head", schema::<audit::HeadDocument>),
+        ("audit-record", schema::<audit::RecordLine>),
         ("explain", schema::<explain::ExplainDocument>),
         ("version", schema::<version::VersionDocument>),
         ("error", schema::<error::ErrorDocument>),

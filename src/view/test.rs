@@ -30,12 +30,17 @@ pub struct TestDocument<'a> {
     pub server: &'a ServerReport,
 }
 
-/// A test in every form. Every stage of the report is shown in its order; the exit
-/// code is the one of the report's status.
+/// A test in every form. Every stage of the report is shown in its order; `exit_code` is what the
+/// process returns.
 ///
 /// # Errors
 /// When the document cannot be written, which is a fault of this program.
-pub fn output(report: ServerReport, generated_at: Timestamp, meta: &Meta) -> Result<Output> {
+pub fn output(
+    report: ServerReport,
+    exit_code: u8,
+    generated_at: Timestamp,
+    meta: &Meta,
+) -> Result<Output> {
     let document = TestDocument {
         schema: "fhirctl/test/v1",
         fhirctl_version: FHIRCTL_VERSION,
@@ -43,18 +48,18 @@ pub fn output(report: ServerReport, generated_at: Timestamp, meta: &Meta) -> Res
         generated_at: to_millisecond(generated_at),
         inventory: &meta.inventory,
         status: report.status,
-        exit_code: report.status.exit_code(),
+        exit_code,
         recorded: meta.recorded,
         notes: &meta.notes,
         server: &report,
     };
     let json =
         serde_json::to_value(&document).map_err(|error| Error::internal(error.to_string()))?;
-    let document = blocks(&report, &meta.notes);
+    let document = blocks(&report, exit_code, &meta.notes);
     let run = CheckRun {
         command: "test",
         status: report.status,
-        exit_code: report.status.exit_code(),
+        exit_code,
         warning_fails: true,
         // Who tests a server by name wants to know, maintenance or not.
         include_maintenance: true,
@@ -71,7 +76,7 @@ pub fn output(report: ServerReport, generated_at: Timestamp, meta: &Meta) -> Res
     })
 }
 
-fn blocks(report: &ServerReport, notes: &[String]) -> Vec<Block> {
+fn blocks(report: &ServerReport, exit_code: u8, notes: &[String]) -> Vec<Block> {
     let certificate = report.certificate.as_ref().map(|certificate| {
         let day = certificate.not_after.strftime("%Y-%m-%d");
         let verb = if certificate.days_left < 0 { "ended" } else { "ends" };
@@ -126,7 +131,7 @@ fn blocks(report: &ServerReport, notes: &[String]) -> Vec<Block> {
     verdict.push(Cell::plain(format!(
         ", after {}. Exit code {}.",
         duration(report.duration_ms),
-        report.status.exit_code()
+        exit_code
     )));
     blocks.push(Block::Text(verdict));
     blocks.extend(notes.iter().map(|note| Block::text(format!("note: {note}"))));

@@ -27,6 +27,7 @@ fn operation(text: &str, op: &Value) -> Result<Vec<Op>> {
     Ok(match word(0) {
         "set" => vec![Op::Set(path(&op[1]), op[2].clone())],
         "append" => vec![Op::Append(path(&op[1]), op[2].clone())],
+        "extend" => vec![Op::Extend(path(&op[1]), op[2].as_array().unwrap().clone())],
         "remove" => vec![Op::Remove(path(&op[1]))],
         "remove_server" => remove_server(&document(text)?, word(1))?,
         "rename_server" => rename_server(&document(text)?, word(1), word(2))?,
@@ -86,6 +87,34 @@ fn every_after_file_belongs_to_a_case() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(!name.ends_with(".after.yaml") || known.contains(&name), "{name}");
     }
+}
+
+#[test]
+fn many_items_at_once_are_those_items_one_after_the_other() {
+    let items: Vec<Value> = ["x", "y", "z"]
+        .iter()
+        .map(|name| serde_json::json!({"name": name, "url": format!("https://{name}.example")}))
+        .collect();
+    let servers = || vec![Step::Key("servers".to_owned())];
+    let mut files: Vec<String> = cases().into_iter().map(|case| case.file).collect();
+    files.dedup();
+    let mut edited = 0;
+    for file in files {
+        let before = read(&format!("{file}.before.yaml"));
+        let one = items.iter().try_fold(before.clone(), |text, item| {
+            apply(&text, &[Op::Append(servers(), item.clone())])
+        });
+        let all = apply(&before, &[Op::Extend(servers(), items.clone())]);
+        assert_eq!(one.is_ok(), all.is_ok(), "{file}");
+        let (Ok(one), Ok(all)) = (one, all) else { continue };
+        edited += 1;
+        assert_eq!(document(&one).unwrap(), document(&all).unwrap(), "{file}");
+        for comment in comments(&before) {
+            assert!(all.contains(comment), "{file}: {comment} is gone from\n{all}");
+        }
+        assert_eq!(apply(&before, &[Op::Extend(servers(), Vec::new())]).unwrap(), before);
+    }
+    assert!(edited > 10, "{edited}");
 }
 
 /// The comments of a file, as far as a glance tells.

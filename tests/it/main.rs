@@ -3,16 +3,20 @@
 // Clippy's leave for tests ends at the test functions: their helpers fail a test by panicking too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod audit;
 mod aws_sigv4;
 mod check;
 mod credentials;
 mod doctor;
 mod edit;
 mod edit_commands;
+mod expiring;
 mod generated;
 mod http;
 mod inventory;
+mod lint;
 mod presets;
+mod register;
 mod render;
 mod sample;
 mod sandbox;

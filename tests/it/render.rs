@@ -18,7 +18,7 @@ fn checked(format: Format) -> String {
 
 fn tested(server: &str, format: Format) -> String {
     let report = sample::reports().into_iter().find(|report| report.name == server).unwrap();
-    drawn(&view::test::output(report, sample::now(), &sample::meta()).unwrap(), format)
+    drawn(&view::test::output(report, 2, sample::now(), &sample::meta()).unwrap(), format)
 }
 
 #[track_caller]
@@ -153,7 +153,7 @@ fn markdown_rows_have_as_many_cells_as_the_head() {
 }
 
 /// The cases of a JUnit file: suite, case, and what stands in it.
-fn cases(xml: &str) -> Vec<(String, String, String)> {
+pub fn cases(xml: &str) -> Vec<(String, String, String)> {
     use quick_xml::events::Event;
     let mut reader = quick_xml::Reader::from_str(xml);
     let attribute = |element: &quick_xml::events::BytesStart<'_>, name: &str| {
@@ -345,7 +345,7 @@ fn a_test_in_maintenance_is_still_judged() {
     let mut report = sample::reports().pop().unwrap();
     assert_eq!(report.status, Status::Critical);
     report.checks.truncate(1);
-    let output = view::test::output(report, sample::now(), &sample::meta()).unwrap();
+    let output = view::test::output(report, 2, sample::now(), &sample::meta()).unwrap();
     assert_eq!(output.checks.unwrap().exit_code, 2);
 }
 

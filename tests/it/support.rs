@@ -21,7 +21,10 @@ pub fn fhirctl() -> Command {
             command.env_remove(name);
         }
     }
-    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    // What a run records belongs to the tests, not to the developer.
+    let state =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{}", std::process::id()));
+    command.env("NO_COLOR", "1").env("XDG_STATE_HOME", state).stdin(Stdio::null());
     command
 }
 
@@ -151,4 +154,17 @@ pub fn check<'a>(server: &'a Value, name: &str) -> &'a Value {
         .iter()
         .find(|check| check["name"] == name)
         .unwrap_or_else(|| panic!("no {name} in {server}"))
+}
+
+/// Holds an output against the schema that is kept for it in `data/schema`.
+pub fn assert_schema(name: &str, output: &Value) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("data/schema/{name}.json"));
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema), "{name} is no JSON Schema");
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(output)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{name}: {}\n{output}", errors.join("\n"));
 }

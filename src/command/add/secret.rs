@@ -18,9 +18,9 @@ const MAX_SECRET_BYTES: usize = 64 * 1024;
 /// A secret that still has to be got.
 pub(super) struct Wanted {
     pub(super) reference: SecretRef,
-    from_stdin: bool,
+    pub(super) from_stdin: bool,
     /// What it is, for the question.
-    what: String,
+    pub(super) what: String,
 }
 
 /// Puts the reference to the secret into `auth`; says what still has to be got.
@@ -29,8 +29,23 @@ pub(super) struct Wanted {
 /// Exit 64 when `--secret` is no reference; the text is not repeated.
 pub(super) fn place(
     args: &AddArgs,
+    name: &str,
     auth: &mut Map<String, Value>,
     field: &str,
+) -> Result<Option<Wanted>> {
+    place_as(args, name, auth, field, field)
+}
+
+/// The same with another field in the keyring.
+///
+/// # Errors
+/// As [`place`].
+pub(super) fn place_as(
+    args: &AddArgs,
+    name: &str,
+    auth: &mut Map<String, Value>,
+    field: &str,
+    kept_as: &str,
 ) -> Result<Option<Wanted>> {
     if let Some(text) = &args.secret {
         SecretRef::parse(text).map_err(|error| {
@@ -44,11 +59,15 @@ pub(super) fn place(
     if !args.secret_stdin && (field.is_empty() || auth.contains_key(field)) {
         return Ok(None);
     }
-    let reference = SecretRef::Keyring { name: args.name.clone(), field: field.to_owned() };
+    let reference = SecretRef::Keyring { name: name.to_owned(), field: kept_as.to_owned() };
     auth.insert(field.to_owned(), reference.to_string().into());
     let what = match field {
         "value" => "API key".to_owned(),
         "password" | "token" => field.to_owned(),
+        "client_secret" => "client secret".to_owned(),
+        "key" => "private key".to_owned(),
+        "credentials" => "credentials".to_owned(),
+        "secret_key" => "secret key".to_owned(),
         header => format!("value of the header {header}"),
     };
     Ok(Some(Wanted { reference, from_stdin: args.secret_stdin, what }))
@@ -75,7 +94,7 @@ pub(super) async fn keep(
             .hint("--secret-stdin reads it from standard input; on a terminal you are asked")
             .hint("nothing was registered"));
     };
-    let credentials = context.credentials(Some(path));
+    let credentials = context.credentials(Some(path)).serving(name);
     credentials.store(&wanted.reference, &secret).await.map_err(|error| {
         change::credential_error(&error)
             .hint("--secret REF says where it is kept then; nothing was registered")

@@ -36,19 +36,24 @@ pub async fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome> {
     let mut rows = Vec::new();
     let mut servers: Vec<Value> = Vec::new();
     for name in &names {
-        let files = surroundings
+        let forgotten = surroundings
             .keeper
             .forget(name)
-            .map_err(|error| Error::io("delete what is kept of", name.as_ref(), &error))?;
+            .map_err(|error| Error::io("delete what is kept of", name.as_ref(), &error));
+        context.audit().outcome(Some(name), "tokens and refusals", &forgotten);
+        let files = forgotten?;
         let mut deleted = Vec::new();
         if let Some(server) = inventory.server(name).filter(|_| args.secrets) {
             for (_, reference) in secrets(server) {
                 if matches!(reference, SecretRef::Keyring { .. }) {
-                    surroundings
+                    let gone = surroundings
                         .credentials
+                        .serving(name)
                         .delete(reference)
                         .await
-                        .map_err(|error| change::credential_error(&error))?;
+                        .map_err(|error| change::credential_error(&error));
+                    context.audit().outcome(Some(name), &reference.to_string(), &gone);
+                    gone?;
                     deleted.push(reference.to_string());
                 }
             }

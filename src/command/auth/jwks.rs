@@ -67,8 +67,7 @@ pub async fn run(args: &JwksArgs, context: &Context) -> Result<Outcome> {
         )));
     };
     let credentials = &subject.surroundings.credentials;
-    let made = args.generate.is_some();
-    if let Some(kind) = args.generate {
+    let key = if let Some(kind) = args.generate {
         match credentials.resolve(&settings.key).await {
             Ok(_) => {
                 return Err(Error::usage(format!("{} holds a key already", settings.key)).hint(
@@ -81,18 +80,22 @@ pub async fn run(args: &JwksArgs, context: &Context) -> Result<Outcome> {
             Err(error) if error.kind == CredentialErrorKind::Missing => {}
             Err(error) => return Err(change::credential_error(&error)),
         }
-        let (_, pem) = SigningKey::generate(kind.into())
+        let (key, pem) = SigningKey::generate(kind.into())
             .map_err(|error| Error::internal(error.to_string()))?;
-        keep(credentials, &settings.key, &pem).await?;
-    }
-    let key = read(credentials, settings).await?;
+        let kept = keep(credentials, &settings.key, &pem).await;
+        context.audit().outcome(Some(&server.name), &settings.key.to_string(), &kept);
+        kept?;
+        key
+    } else {
+        read(credentials, settings).await?
+    };
     let set = json!({"keys": [public(settings, &key)]});
     let text =
         serde_json::to_string_pretty(&set).map_err(|error| Error::internal(error.to_string()))?;
     if let Some(path) = &args.output_file {
         crate::context::replace_file(path, format!("{text}\n").as_bytes())?;
     }
-    if made {
+    if args.generate.is_some() {
         context.notice(&format!(
             "A new {} key is kept at {}. Register the set below, then: fhirctl auth test {}",
             key.algorithm().as_str(),

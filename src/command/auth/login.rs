@@ -69,7 +69,9 @@ pub async fn run(args: &LoginArgs, context: &Context) -> Result<Outcome> {
     } else {
         started.finish(keeper, server, until).await
     };
-    let token = result.map_err(|failure| refusal(&failure))?;
+    let result = result.map_err(|failure| refusal(&failure));
+    context.audit().outcome(Some(&server.name), "login", &result);
+    let token = result?;
     let scopes = token.scopes.clone().unwrap_or_else(|| crate::auth::asked_scopes(server));
     let renewable = token.refresh_token.is_some();
     let json = json!({

@@ -159,7 +159,7 @@ async fn accept(args: &AcceptArgs, context: &Context) -> Result<Outcome> {
     let changed = change.new != change.old;
     if changed {
         confirm(&change, args, context)?;
-        change::write(&inventory.path, |document, before| {
+        change::write(context, &inventory.path, |document, before| {
             // What somebody else wrote meanwhile is not thrown away.
             let now = before.server(&args.name).map_or(&[][..], |server| &server.tls.pins);
             Change::of(now, &args.pin, args.retire, &seen).ops(document, &args.name)

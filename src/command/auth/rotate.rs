@@ -128,20 +128,24 @@ impl Rotation<'_> {
             self.retire(&mut steps, notes, done).await;
             return Ok(self.outcome(&steps, &ended, &[]));
         }
-        // A note of another time, or of a secret that never came to be, is of no use.
+        // A note of another time, of a secret that never came to be, or that a new one replaces.
         if let Some(old) = &note
-            && (old.old != current.to_string() || !self.is_there(&old.new).await)
+            && (old.old != current.to_string()
+                || self.args.secret.is_some()
+                || self.args.secret_stdin
+                || !self.is_there(&old.new).await)
         {
+            self.throw_away(old).await;
             notes.remove()?;
             note = None;
         }
         let note = match note {
-            Some(note) if self.args.secret.is_none() && !self.args.secret_stdin => {
+            Some(note) => {
                 let made = format!("{} is there from an earlier run", note.new);
                 steps.push("make", StepStatus::Done, made);
                 note
             }
-            _ => {
+            None => {
                 let note = self.make(notes, &field, current).await?;
                 let made = if note.ours { "is kept" } else { "was named" };
                 steps.push("make", StepStatus::Done, format!("{} {made}", note.new));
@@ -163,10 +167,13 @@ impl Rotation<'_> {
         };
         if !passed {
             steps.push("switch", StepStatus::Skipped, format!("{} stays in use", note.old));
+            change::refused(self.context, &self.args.name, &format!("auth.{field}"), Some(&report));
             let next = self.not_proven(notes, &note, &mut ended, &report).await?;
             return Ok(self.outcome(&steps, &ended, &next));
         }
-        change::write(&self.subject.path, |document, _| self.ops(document, &field, &note))?;
+        change::write(self.context, &self.subject.path, |document, _| {
+            self.ops(document, &field, &note)
+        })?;
         steps.push("switch", StepStatus::Done, format!("auth.{field} is {} now", note.new));
         self.retire(&mut steps, notes, &note).await;
         let mut next = Vec::new();
@@ -263,7 +270,9 @@ impl Rotation<'_> {
             ours: true,
         };
         notes.write(&note)?;
-        jwks::keep(credentials, &new, &secret).await?;
+        let kept = jwks::keep(credentials, &new, &secret).await;
+        self.context.audit().outcome(Some(&self.args.name), &note.new, &kept);
+        kept?;
         Ok(note)
     }
 
@@ -309,8 +318,8 @@ impl Rotation<'_> {
 
     /// A reference as it goes into the inventory: a path below its folder is relative.
     fn written(&self, reference: &str) -> String {
-        let folder = self.subject.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let below = folder.and_then(|folder| {
+        let inventory = std::path::absolute(&self.subject.path).unwrap_or_default();
+        let below = inventory.parent().and_then(|folder| {
             Path::new(reference.strip_prefix("file:")?).strip_prefix(folder).ok()
         });
         match below {
@@ -319,15 +328,14 @@ impl Rotation<'_> {
         }
     }
 
-    /// Signs in with the changed entry, beside the inventory that is in use.
+    /// Signs in with the changed entry; the inventory's file stays as it is.
     async fn prove(&self, ops: impl FnOnce(&Value) -> Result<Vec<Op>>) -> Result<ServerReport> {
         let path = &self.subject.path;
         let text = store::read(path)?;
         let document = edit::document(&text)?;
         let ops = ops(&document)?;
         let (candidate, _) = change::checked(&text, document, &ops, path)?;
-        let staged = store::candidate(path, &candidate)?;
-        let inventory = crate::inventory::load(staged.path(), &self.context.overrides())?;
+        let inventory = crate::inventory::parse(&candidate, path, &self.context.overrides())?;
         let server = crate::command::check::exact(&inventory, &self.args.name)?;
         let surroundings = self.context.surroundings(&inventory);
         let options = Options {
@@ -417,6 +425,7 @@ impl Rotation<'_> {
         let message = if self.args.keep_old {
             format!("{} is kept, as asked", note.old)
         } else if self.delete(&note.old).await {
+            self.context.audit().outcome(Some(&self.args.name), &note.old, &Ok(()));
             format!("{} is deleted here; revoke it at the provider", note.old)
         } else {
             format!("{} is not ours to delete; do that, and revoke it at the provider", note.old)
@@ -481,7 +490,7 @@ impl Rotation<'_> {
         };
         let in_use = old.unwrap_or_else(|| "no client certificate".to_owned());
         if passed {
-            change::write(&self.subject.path, |document, _| plan(document))?;
+            change::write(self.context, &self.subject.path, |document, _| plan(document))?;
             steps.push("switch", StepStatus::Done, format!("{} is in use", shown.display()));
             steps.push("retire", StepStatus::Skipped, format!("{in_use} is left where it is"));
         } else {
@@ -527,7 +536,7 @@ const MARK: &str = "-rotated-";
 
 /// A new name beside the old one.
 fn place(current: &SecretRef, now: jiff::Timestamp) -> Result<SecretRef> {
-    let stamp = now.strftime("%Y%m%dT%H%M%SZ");
+    let stamp = now.strftime("%Y%m%dT%H%M%S%3fZ");
     let plain = |name: &str| name.split(MARK).next().unwrap_or(name).to_owned();
     match current {
         SecretRef::Keyring { name, field } => Ok(SecretRef::Keyring {

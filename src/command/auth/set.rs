@@ -66,12 +66,14 @@ pub async fn run(args: &SetArgs, context: &Context) -> Result<Outcome> {
         return Err(Error::usage("nobody is there to be asked for the secret")
             .hint("--secret-stdin reads it from standard input"));
     };
-    subject
+    let stored = subject
         .surroundings
         .credentials
         .store(reference, &secret)
         .await
-        .map_err(|error| change::credential_error(&error))?;
+        .map_err(|error| change::credential_error(&error));
+    context.audit().outcome(Some(&server.name), &reference.to_string(), &stored);
+    stored?;
     let json = json!({
         "schema": "fhirctl/auth-set/v1",
         "server": server.name,

@@ -56,10 +56,9 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
         run_id: Uuid::new_v4().to_string(),
         ..view::check::Meta::default()
     };
-    let mut output = view::test::output(report, context.clock.now(), &meta)?;
+    let mut output = view::test::output(report, exit.0, context.clock.now(), &meta)?;
     if let Value::Object(document) = &mut output.json {
         document.insert("schema".into(), "fhirctl/auth-test/v1".into());
-        document.insert("exit_code".into(), exit.0.into());
         document.insert("method".into(), server.auth.method().into());
         document.insert(
             "token".into(),

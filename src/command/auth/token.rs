@@ -58,8 +58,9 @@ pub async fn run(args: &TokenArgs, context: &Context) -> Result<Outcome> {
         subject.deadline(),
     )
     .await
-    .map_err(|failure| refusal(&failure))?;
-    let token = proof
+    .map_err(|failure| refusal(&failure));
+    context.audit().outcome(Some(&server.name), "token printed", &proof);
+    let token = proof?
         .and_then(|proof| proof.token)
         .ok_or_else(|| Error::internal("the sign-in gave no token"))?;
     let json = json!({

@@ -10,10 +10,10 @@ use crate::model::{Error, Result};
 
 /// An instant with the text that stands for it in the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
-    pub(super) instant: Timestamp,
+pub(in crate::command) struct Moment {
+    pub(in crate::command) instant: Timestamp,
     /// RFC 3339; with the offset in which it was given.
-    pub(super) text: String,
+    pub(in crate::command) text: String,
 }
 
 impl Moment {
@@ -21,7 +21,7 @@ impl Moment {
     ///
     /// # Errors
     /// At the end of the calendar.
-    pub(super) fn at(instant: Timestamp) -> Result<Moment> {
+    pub(in crate::command) fn at(instant: Timestamp) -> Result<Moment> {
         let instant = Timestamp::from_second(instant.as_second()).map_err(|_| beyond())?;
         Ok(Moment { instant, text: instant.to_string() })
     }
@@ -30,7 +30,7 @@ impl Moment {
     ///
     /// # Errors
     /// Exit 64 for anything else, and for a local time that does not exist or exists twice.
-    pub(super) fn parse(text: &str) -> Result<Moment> {
+    pub(in crate::command) fn parse(text: &str) -> Result<Moment> {
         Moment::parse_in(text, &TimeZone::system())
     }
 
@@ -56,7 +56,7 @@ impl Moment {
     ///
     /// # Errors
     /// Exit 64 beyond the end of the calendar.
-    pub(super) fn after(&self, length: Duration) -> Result<Moment> {
+    pub(in crate::command) fn after(&self, length: Duration) -> Result<Moment> {
         let length = SignedDuration::try_from(length).map_err(|_| beyond())?;
         Moment::at(self.instant.checked_add(length).map_err(|_| beyond())?)
     }

@@ -49,6 +49,8 @@ pub enum Op {
     Set(Path, Value),
     /// Adds an item to a list, which is made where it is missing.
     Append(Path, Value),
+    /// The same with many items at once: the cost is that of one.
+    Extend(Path, Vec<Value>),
     /// Takes a key or a list item out.
     Remove(Path),
 }
@@ -58,7 +60,7 @@ impl Op {
     #[must_use]
     pub fn path(&self) -> &[Step] {
         match self {
-            Op::Set(path, _) | Op::Append(path, _) | Op::Remove(path) => path,
+            Op::Set(path, _) | Op::Append(path, _) | Op::Extend(path, _) | Op::Remove(path) => path,
         }
     }
 }
@@ -180,7 +182,11 @@ fn change(text: &str, ops: &[Op], intended: &Value) -> Result<String, String> {
 
 /// Breaks a change into the smallest ones, so that what stays the same keeps its text.
 fn expand(model: &Value, op: &Op) -> Vec<Op> {
-    let Op::Set(path, new) = op else { return vec![op.clone()] };
+    let (path, new) = match op {
+        Op::Set(path, new) => (path, new),
+        Op::Extend(_, items) if items.is_empty() => return Vec::new(),
+        _ => return vec![op.clone()],
+    };
     let old = lookup(model, path);
     if old == Some(new) {
         return Vec::new();
@@ -202,7 +208,7 @@ fn expand(model: &Value, op: &Op) -> Vec<Op> {
             })
             .collect(),
         (Some(Value::Array(old)), Value::Array(new)) if !old.is_empty() && new.starts_with(old) => {
-            new[old.len()..].iter().map(|item| Op::Append(path.clone(), item.clone())).collect()
+            vec![Op::Extend(path.clone(), new[old.len()..].to_vec())]
         }
         _ => vec![op.clone()],
     }
@@ -212,14 +218,8 @@ fn expand(model: &Value, op: &Op) -> Vec<Op> {
 fn intend(value: &mut Value, op: &Op) -> Result<()> {
     match op {
         Op::Set(path, new) => *reach(value, path)? = new.clone(),
-        Op::Append(path, item) => {
-            let list = reach(value, path)?;
-            match list {
-                Value::Null => *list = Value::Array(vec![item.clone()]),
-                Value::Array(items) => items.push(item.clone()),
-                _ => return Err(misfit(path, "a list")),
-            }
-        }
+        Op::Append(path, item) => extend(value, path, std::slice::from_ref(item))?,
+        Op::Extend(path, items) => extend(value, path, items)?,
         Op::Remove(path) => {
             let missing = || Error::not_found(format!("{} is not there", show(path)));
             let (last, parent) = path.split_last().ok_or_else(missing)?;
@@ -234,6 +234,16 @@ fn intend(value: &mut Value, op: &Op) -> Result<()> {
                 _ => return Err(missing()),
             }
         }
+    }
+    Ok(())
+}
+
+fn extend(value: &mut Value, path: &[Step], new: &[Value]) -> Result<()> {
+    let list = reach(value, path)?;
+    match list {
+        Value::Null => *list = Value::Array(new.to_vec()),
+        Value::Array(items) => items.extend_from_slice(new),
+        _ => return Err(misfit(path, "a list")),
     }
     Ok(())
 }
@@ -296,6 +306,10 @@ fn by_hand(place: &str, op: &Op, reason: &str) -> Error {
     match op {
         Op::Set(_, value) => error.hint(format!("set it to: {}", written(value))),
         Op::Append(_, value) => error.hint(format!("add to this list: {}", written(value))),
+        Op::Extend(_, values) => match values.first() {
+            Some(value) => error.hint(format!("add to this list, and so on: {}", written(value))),
+            None => error,
+        },
         Op::Remove(_) => {
             error.hint("take it out of the file, and look for anchors that others use")
         }

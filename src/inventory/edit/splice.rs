@@ -28,7 +28,8 @@ pub(super) fn plan(
     let editor = Editor { text, tree, newline: if text.contains("\r\n") { "\r\n" } else { "\n" } };
     match op {
         Op::Set(path, _) => editor.set(path, intended),
-        Op::Append(path, value) => editor.append(path, value, intended),
+        Op::Append(path, value) => editor.append(path, std::slice::from_ref(value), intended),
+        Op::Extend(path, values) => editor.append(path, values, intended),
         Op::Remove(path) => editor.remove(path),
     }
 }
@@ -89,30 +90,35 @@ impl<'a> Editor<'a> {
         }
     }
 
-    fn append(&self, path: &Path, value: &Value, intended: &Value) -> Result<Vec<Splice>, Refusal> {
+    fn append(
+        &self,
+        path: &Path,
+        values: &[Value],
+        intended: &Value,
+    ) -> Result<Vec<Splice>, Refusal> {
         let top = match path.as_slice() {
             [Step::Key(key)] => Some(key),
             _ => None,
         };
         let Some(found) = self.find(path) else {
             return match top {
-                Some(key) => Ok(vec![self.at_document_end(&self.fresh_list(key, value))]),
+                Some(key) => Ok(vec![self.at_document_end(&self.fresh_list(key, values))]),
                 None => self.first_key(path, intended),
             };
         };
         match (found, top) {
             (Found::Whole(spot), _) => match &spot.node.kind {
-                Kind::Sequence { flow: false, items } => self.append_block(items, value),
+                Kind::Sequence { flow: false, items } => self.append_block(items, values),
                 Kind::Sequence { flow: true, items } => match (items.last(), top) {
-                    (Some(last), _) => Ok(self.append_flow(spot.node, last, value, spot.place)),
+                    (Some(last), _) => Ok(self.append_flow(spot.node, last, values, spot.place)),
                     (None, Some(_)) if spot.place == Place::Block => {
-                        Ok(self.block_list_for_brackets(&spot, value))
+                        Ok(self.block_list_for_brackets(&spot, values))
                     }
                     (None, _) => self.replace(&spot, value_at(intended, path)?),
                 },
                 Kind::Empty if top.is_some() && spot.place == Place::Block => {
-                    let item = self.block_item(value, 2);
-                    Ok(vec![self.after_comments(spot.value_at, 0, &item)])
+                    let items = self.block_items(values, 2, false);
+                    Ok(vec![self.after_comments(spot.value_at, 0, &items)])
                 }
                 _ => self.replace(&spot, value_at(intended, path)?),
             },
@@ -122,7 +128,7 @@ impl<'a> Editor<'a> {
                 };
                 match entries.last() {
                     Some(last) => {
-                        let list = self.fresh_list(key, value);
+                        let list = self.fresh_list(key, values);
                         Ok(vec![insert(
                             self.end_of(&last.value),
                             format!("{}{list}", self.newline),
@@ -249,7 +255,7 @@ impl<'a> Editor<'a> {
         if *flow {
             let text = scalar::entry(key, value, place_in(spot.node, spot.place));
             let end = last.value.end.max(last.value_at);
-            return Ok(self.add_flow(spot.node, last.start, end, &text));
+            return Ok(self.add_flow(spot.node, last.start, end, &[text]));
         }
         // The first key may stand behind a dash or an anchor; a later one shows the column better.
         let indent = column(self.text, last.start);
@@ -277,8 +283,8 @@ impl<'a> Editor<'a> {
         insert(end, joined)
     }
 
-    fn fresh_list(&self, key: &str, value: &Value) -> String {
-        format!("{key}:{}{}", self.newline, self.block_item(value, 2))
+    fn fresh_list(&self, key: &str, values: &[Value]) -> String {
+        format!("{key}:{}{}", self.newline, self.block_items(values, 2, false))
     }
 
     /// A list item as lines without a final line break: a map has a line for each key.
@@ -296,22 +302,32 @@ impl<'a> Editor<'a> {
         }
     }
 
-    fn append_block(&self, items: &[Item], value: &Value) -> Result<Vec<Splice>, Refusal> {
+    /// Items one below the other, with an empty line between them where they stand apart.
+    fn block_items(&self, values: &[Value], indent: usize, apart: bool) -> String {
+        let between = self.newline.repeat(if apart { 2 } else { 1 });
+        let items: Vec<String> = values.iter().map(|v| self.block_item(v, indent)).collect();
+        items.join(&between)
+    }
+
+    fn append_block(&self, items: &[Item], values: &[Value]) -> Result<Vec<Splice>, Refusal> {
         let Some(last) = items.last() else { return Err("the list is empty".to_owned()) };
         let indent = column(self.text, last.start);
         let block = matches!(last.value.kind, Kind::Mapping { flow: false, .. })
             || (items.len() == 1 && indent <= 2 && self.is_top(last));
-        let item = if block {
-            self.block_item(value, indent)
-        } else {
-            format!("{}- {}", " ".repeat(indent), scalar::render(value, Place::Flow))
-        };
         let apart = items.len() > 1
             && self.text[..line_start(self.text, last.start)]
                 .trim_end_matches(['\r', ' '])
                 .strip_suffix('\n')
                 .is_some_and(|above| above.trim_end_matches('\r').ends_with('\n'));
-        let item = if apart { format!("{}{item}", self.newline) } else { item };
+        let new = if block {
+            self.block_items(values, indent, apart)
+        } else {
+            let margin = " ".repeat(indent);
+            let line = |value| format!("{margin}- {}", scalar::render(value, Place::Flow));
+            let lines: Vec<String> = values.iter().map(line).collect();
+            lines.join(&self.newline.repeat(if apart { 2 } else { 1 }))
+        };
+        let item = if apart { format!("{}{new}", self.newline) } else { new };
         Ok(vec![self.after_comments(self.end_of(&last.value), indent, &item)])
     }
 
@@ -345,7 +361,7 @@ impl<'a> Editor<'a> {
     }
 
     /// A block list in place of `[]`.
-    fn block_list_for_brackets(&self, spot: &Spot<'_>, value: &Value) -> Vec<Splice> {
+    fn block_list_for_brackets(&self, spot: &Spot<'_>, values: &[Value]) -> Vec<Splice> {
         let node = spot.node;
         let rest = &self.text[node.end..line_end(self.text, node.end)];
         let spaces = self.text[spot.value_at..node.start].len();
@@ -354,31 +370,32 @@ impl<'a> Editor<'a> {
             if rest.trim().is_empty() { node.start - spaces } else { node.start - spaces.min(1) };
         vec![
             Splice { range: start..node.end, text: String::new() },
-            self.after_comments(node.end, 0, &self.block_item(value, 2)),
+            self.after_comments(node.end, 0, &self.block_items(values, 2, false)),
         ]
     }
 
-    fn append_flow(&self, list: &Node, last: &Item, value: &Value, place: Place) -> Vec<Splice> {
-        let text = scalar::render(value, if place == Place::Json { place } else { Place::Flow });
-        let json = is_json(&last.value);
-        let text = if json { scalar::render(value, Place::Json) } else { text };
-        self.add_flow(list, last.start, last.value.end, &text)
+    fn append_flow(&self, list: &Node, last: &Item, values: &[Value], place: Place) -> Vec<Splice> {
+        let json = place == Place::Json || is_json(&last.value);
+        let place = if json { Place::Json } else { Place::Flow };
+        let texts: Vec<String> = values.iter().map(|v| scalar::render(v, place)).collect();
+        self.add_flow(list, last.start, last.value.end, &texts)
     }
 
-    /// One more piece in braces or brackets, on a line of its own where the last one has one.
+    /// More pieces in braces or brackets, each on a line of its own where the last one has one.
     fn add_flow(
         &self,
         whole: &Node,
         last_start: usize,
         last_end: usize,
-        piece: &str,
+        pieces: &[String],
     ) -> Vec<Splice> {
         let margin = &self.text[line_start(self.text, last_start)..last_start];
         let own_line = margin.chars().all(|c| matches!(c, ' ' | '\t'))
             && line_start(self.text, last_start) > whole.start;
         if !own_line {
-            return vec![insert(last_end, format!(", {piece}"))];
+            return vec![insert(last_end, format!(", {}", pieces.join(", ")))];
         }
+        let piece = pieces.join(&format!(",{}{margin}", self.newline));
         let comma = tree::skip(self.text, last_end, b"");
         let has_comma = self.text.as_bytes().get(comma) == Some(&b',') && comma < whole.end;
         let line = line_end(self.text, if has_comma { comma } else { last_end });

@@ -8,6 +8,7 @@ use crate::fhir::outcome::OperationOutcome;
 use crate::http::Exchange;
 use crate::model::server::{Format, Server};
 use crate::model::{Code, Finding, Severity, Status, limits, text};
+use crate::probe::Shown;
 use crate::probe::session::{Session, document, judge_status, server_words};
 use crate::probe::verdict::{Draft, Problem};
 
@@ -17,6 +18,8 @@ pub(in crate::probe) struct Statement {
     pub software: Option<String>,
     /// Only where it is asked for: it costs time.
     pub snapshot: Option<Snapshot>,
+    /// Only in a test of every stage: a fleet need not carry it.
+    pub shown: Option<Shown>,
 }
 
 /// The judgement, and what is kept of the statement where there is one.
@@ -40,6 +43,7 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>) -> (Draft, Option<S
                     .map(|version| text::one_line(&text::bounded(version, 40))),
                 software: capability.software_label(),
                 snapshot: session.options.wants_snapshot().then(|| Snapshot::of(&capability)),
+                shown: session.options.every_stage.then(|| Shown::of(&capability, &exchange)),
             };
             (judge(session, &exchange, &capability, draft), Some(statement))
         }

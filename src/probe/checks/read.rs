@@ -14,7 +14,8 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>, check: &ReadCheck) 
     let reference = match &check.target {
         ReadTarget::Reference(reference) => reference.clone(),
         ReadTarget::Secret(secret) => {
-            match session.surroundings.credentials.resolve(secret).await {
+            let credentials = session.surroundings.credentials.serving(&session.server.name);
+            match credentials.resolve(secret).await {
                 Ok(value) => value.expose().trim().to_owned(),
                 Err(error) => {
                     let missing = Problem::new(Code::new("auth.credential_missing"), error.message)
