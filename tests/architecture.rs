@@ -52,6 +52,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // `doctor` shows what the trust store holds.
     ("rustls_native_certs", &["http", "command"]),
     ("x509_parser", &["http"]),
+    ("p12_keystore", &["http"]),
     ("yaml_edit", &["inventory"]),
 ];
 

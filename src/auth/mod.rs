@@ -9,6 +9,8 @@ pub mod aws_sigv4;
 mod azure;
 mod basic;
 mod bearer;
+#[cfg(test)]
+mod bent_names;
 pub mod discovery;
 mod explain;
 mod google;

@@ -172,7 +172,9 @@ fn tls_error<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
 }
 
 fn behind_proxy(mut failure: Failure, known: &Circumstances<'_>) -> Failure {
-    if known.proxied {
+    // Where we leave from is ours, whoever stands at the other end.
+    let ours = failure.code == Code::new("network.source_address");
+    if known.proxied && !ours {
         failure.message = format!("the proxy cannot be used: {}", failure.message);
         failure.code = Code::new("network.proxy");
         failure.stage = Stage::Tcp;

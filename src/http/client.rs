@@ -1,8 +1,6 @@
 //! One server's client: its settings, its connections, its requests.
 
 mod look;
-#[cfg(test)]
-mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -161,6 +159,7 @@ pub struct Client {
     /// Of our own certificate, where one is shown.
     client_certificate: Option<CertificateFacts>,
     rules: Rules,
+    source_address: Option<IpAddr>,
     proxy_login: bool,
 }
 
@@ -250,6 +249,7 @@ impl Client {
             allow_insecure: server.allow_insecure,
             client_certificate,
             rules,
+            source_address: server.network.source_address,
             proxy_login,
         })
     }
@@ -569,7 +569,7 @@ impl Client {
             proxied: self.proxied,
             proxy_login: self.proxy_login,
             has_client_certificate: self.client_certificate.is_some(),
-            source_address: self.rules.source_address,
+            source_address: self.source_address,
             waited: start.elapsed().as_secs_f64(),
         })
     }

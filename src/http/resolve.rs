@@ -30,7 +30,7 @@ pub struct SystemResolver {
 }
 
 #[cfg(test)]
-type Told = std::sync::Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>;
+type Tell = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
 
 /// Who knows the addresses of a name.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub enum Names {
     System,
     /// A name that is bent at will.
     #[cfg(test)]
-    Told(Told),
+    Told(std::sync::Arc<Tell>),
 }
 
 impl fmt::Debug for Names {

@@ -41,7 +41,7 @@ impl Trust {
         self.system.get_or_init(system_roots).clone()
     }
 
-    fn verifier(&self, tls: &Tls) -> Verifier {
+    pub(super) fn verifier(&self, tls: &Tls) -> Verifier {
         let Some(path) = &tls.ca else { return self.system() };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         own.entry((path.clone(), tls.ca_adds))

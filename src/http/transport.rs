@@ -70,6 +70,18 @@ impl Transport {
         self
     }
 
+    /// Has names lead where a test says, and no request go through a proxy.
+    #[cfg(test)]
+    #[must_use]
+    pub fn bent(
+        mut self,
+        tell: impl Fn(&str) -> Vec<std::net::IpAddr> + Send + Sync + 'static,
+    ) -> Transport {
+        self.names = Names::Told(Arc::new(tell));
+        self.proxies = Environment::Empty;
+        self
+    }
+
     /// Waits until the origin's rate limit lets one more request through; returns how long.
     pub(super) async fn admit(&self, url: &Url, limit: RateLimit) -> Duration {
         let limiter = self.limiter(url, limit);

@@ -66,7 +66,7 @@ whole!(
     super::reference::RawSecret,
     super::reference::RawHeaderValue,
     super::reference::RawCanary,
-    super::raw::RawTlsVersion,
+    super::raw_transport::RawTlsVersion,
     super::raw_later::Policy,
     super::raw_later::Level,
     super::raw_later::Compress,

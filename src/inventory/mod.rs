@@ -23,6 +23,7 @@ mod problem;
 mod raw;
 mod raw_auth;
 mod raw_later;
+mod raw_transport;
 mod reference;
 mod resolve;
 pub mod select;

@@ -9,8 +9,11 @@ use super::meaning::Issue;
 use super::path::{Step, steps};
 use super::preset;
 use super::raw::{
-    RawCertificateFiles, RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata,
-    RawNetwork, RawProxy, RawProxyLogin, RawServer, RawTerms, RawThreshold, RawTls, RawTlsVersion,
+    RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawServer, RawTerms,
+    RawThreshold,
+};
+use super::raw_transport::{
+    RawCertificateFiles, RawNetwork, RawProxy, RawProxyLogin, RawTls, RawTlsVersion,
 };
 use super::{Overrides, leaf, link, sign_in};
 use crate::model::Terms;

@@ -346,6 +346,9 @@ fn a_proxy_gets_its_login_and_the_server_never_does() {
     bench.check(&with("gate", "missing.pass"), Some("auth.credential_missing"), "missing.pass");
     bench.check(&by("\"http://127.0.0.1:9\""), Some("network.proxy"), "");
 
+    let from = with("gate", "proxy.pass").replace("}}\n", "}, source_address: 192.0.2.77}\n");
+    bench.check(&from, Some("network.source_address"), "192.0.2.77");
+
     // Looking at certificates goes the same way.
     bench.inventory(&with("gate", "proxy.pass"));
     let (shown, code) = bench.desk.json(&["show", "ehr", "--pins"]);

@@ -49,6 +49,15 @@ impl Client {
                 "the server is asked over plain HTTP and shows no certificate",
             ));
         }
+        // Without its authority a server can be looked at all the same, and not be trusted.
+        if let Err(failure) = transport.trust.verifier(&server.tls)
+            && server.tls.ca.is_some()
+        {
+            let mut other = server.clone();
+            other.tls.ca = None;
+            let seen = Box::pin(Client::look(&other, identity, transport)).await?;
+            return Ok(Presented { trouble: Some(failure), ..seen });
+        }
         let client = Client::build(server, identity, transport, true)?;
         client.check_address(url)?;
         let start = Instant::now();

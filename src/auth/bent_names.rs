@@ -1,16 +1,19 @@
-//! The client against listeners of the test's own, with names that are bent at will.
+//! Names that lead elsewhere from one request to the next: against listeners of the test's own.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Mutex;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::*;
-use crate::http::resolve::Names;
+use url::Url;
+
+use crate::http::{Client, Failure, Identity, Request, Transport};
 use crate::inventory::{Overrides, parse};
 use crate::model::Clock;
+use crate::model::server::Server;
 
 fn server(url: &str, more: &str) -> Server {
     let text = format!("version: 1\nservers:\n  - {{name: a, url: \"{url}\"{more}}}\n");
@@ -43,9 +46,7 @@ async fn listen(address: SocketAddr, redirect: &'static str) -> (SocketAddr, Arc
 }
 
 fn client(server: &Server, tell: impl Fn(&str) -> Vec<IpAddr> + Send + Sync + 'static) -> Client {
-    let mut transport = Transport::new(Clock::system());
-    transport.names = Names::Told(Arc::new(tell));
-    transport.proxies = crate::http::proxy::Environment::Empty;
+    let transport = Transport::new(Clock::system()).bent(tell);
     Client::new(server, &Identity::default(), Arc::new(transport)).unwrap()
 }
 
@@ -117,7 +118,7 @@ async fn no_name_leads_to_a_metadata_service_and_no_token_endpoint_is_one() {
 
     let own = server("https://ehr.test/fhir", "");
     for address in ["http://169.254.169.254/token", "http://[fd00:ec2::254]/token"] {
-        let transport = Arc::new(Transport::new(Clock::system()));
+        let transport = Arc::new(Transport::new(Clock::system()).bent(|_| Vec::new()));
         let address: Url = address.parse().unwrap();
         let beside = Client::beside(&own, &address, &Identity::default(), transport).unwrap();
         let failure = get(&beside, address.as_str()).await.unwrap_err();
