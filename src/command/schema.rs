@@ -49,6 +49,30 @@ const SCHEMAS: &[Entry] = &[
     ("show-pins", "fhirctl show --pins -o json", || {
         kept(include_str!("../../data/schema/show-pins.json"))
     }),
+    ("auth-status", "fhirctl auth status -o json", || {
+        kept(include_str!("../../data/schema/auth-status.json"))
+    }),
+    ("auth-test", "fhirctl auth test -o json", || {
+        kept(include_str!("../../data/schema/auth-test.json"))
+    }),
+    ("auth-token", "fhirctl auth token -o json", || {
+        kept(include_str!("../../data/schema/auth-token.json"))
+    }),
+    ("auth-login", "fhirctl auth login -o json", || {
+        kept(include_str!("../../data/schema/auth-login.json"))
+    }),
+    ("auth-set", "fhirctl auth set -o json", || {
+        kept(include_str!("../../data/schema/auth-set.json"))
+    }),
+    ("auth-forget", "fhirctl auth forget -o json", || {
+        kept(include_str!("../../data/schema/auth-forget.json"))
+    }),
+    ("auth-jwks", "fhirctl auth jwks -o json", || {
+        kept(include_str!("../../data/schema/auth-jwks.json"))
+    }),
+    ("auth-rotate", "fhirctl auth rotate -o json", || {
+        kept(include_str!("../../data/schema/auth-rotate.json"))
+    }),
     ("auth-pins-accept", "fhirctl auth pins accept -o json", || {
         kept(include_str!("../../data/schema/auth-pins-accept.json"))
     }),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use fhirctl::sandbox::{self, Options, Running, RunningServer, Scenario};
 use serde_json::Value;
 
-use crate::support::{Desk, check, server};
+use crate::support::{Desk, assert_schema, check, server};
 
 /// A fleet in this process, so that its requests can be counted, and a desk that knows it.
 struct Fleet {
@@ -142,9 +142,10 @@ fn every_method_signs_in_and_status_shows_it() {
     for method in methods {
         let (test, exit) = fleet.desk.json(&["auth", "test", &format!("by-{method}")]);
         assert_eq!(exit, 0, "{method}: {test}");
-        assert_eq!(test["schema"], "fhirctl/auth-test/v1");
+        assert_schema("auth-test", &test);
     }
     let (status, exit) = fleet.desk.json(&["auth", "status"]);
+    assert_schema("auth-status", &status);
     assert_eq!(exit, 0, "{status}");
     for method in methods {
         let line = server(&status, &format!("by-{method}"));
@@ -254,6 +255,7 @@ fn twenty_runs_at_once_ask_for_one_token() {
     assert_eq!(fleet.requests("b", "/oauth2/token"), 1);
     // It lies sealed: whoever reads the folder does not read the token.
     let (token, _) = fleet.desk.json(&["auth", "token", "a"]);
+    assert_schema("auth-token", &token);
     let token = token["access_token"].as_str().unwrap().to_owned();
     assert!(!holds(fleet.desk.dir.path(), &token));
     assert_eq!(fleet.requests("a", "/oauth2/token"), 1);
@@ -315,6 +317,7 @@ fn a_user_signs_in_by_the_browser_and_stays_signed_in() {
     let output = login.wait_with_output().unwrap();
     assert!(output.status.success());
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_schema("auth-login", &told);
     assert_eq!(told["renewable"], true, "{told}");
 
     // Each token lives for a second, and each renewal brings another refresh token.
@@ -324,7 +327,9 @@ fn a_user_signs_in_by_the_browser_and_stays_signed_in() {
         assert_eq!(exit, 0, "{checked}");
     }
     assert_eq!(fleet.requests("a", "/oauth2/token"), 4);
-    assert_eq!(fleet.desk.run(&["auth", "forget", "a"]).status.code(), Some(0));
+    let (forgotten, exit) = fleet.desk.json(&["auth", "forget", "a"]);
+    assert_eq!(exit, 0);
+    assert_schema("auth-forget", &forgotten);
     assert_eq!(fleet.desk.json(&["check", "a"]).1, 3);
 }
 
@@ -369,7 +374,9 @@ fn a_key_is_rotated_only_when_the_new_one_is_proven() {
     let (waits, exit) = fleet.desk.json(&["auth", "rotate", "a"]);
     assert_eq!((exit, &waits["rotated"]), (75, &false.into()), "{waits}");
     assert_eq!(waits["jwks"]["keys"].as_array().unwrap().len(), 2);
-    assert!(!waits.to_string().contains("\"d\""));
+    assert_schema("auth-rotate", &waits);
+    let (set, _) = fleet.desk.json(&["auth", "jwks", "a"]);
+    assert_schema("auth-jwks", &set);
     assert_eq!(std::fs::read_to_string(fleet.desk.inventory()).unwrap(), before);
     assert_eq!(fleet.desk.json(&["check"]).1, 0);
     assert_eq!(fleet.desk.run(&["auth", "rotate", "a", "--abandon"]).status.code(), Some(0));

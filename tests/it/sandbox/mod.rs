@@ -104,7 +104,7 @@ fn one_line_announces_what_is_served_and_a_signal_ends_it_cleanly() {
         assert_eq!(line["pid"], sandbox.child.id());
         assert_eq!(line["url"], line["servers"][0]["url"]);
         assert!(sandbox.url().starts_with("https://127.0.0.1:"));
-        assert_eq!(line["servers"][0]["name"], "sandbox");
+        assert_eq!(line["servers"][0]["name"], "local");
         let auth = &line["servers"][0]["auth"];
         assert_eq!((&auth["method"], &auth["username"]), (&json!("basic"), &json!("probe")));
         let secret = Path::new(auth["secret_file"].as_str().unwrap()).to_owned();
