@@ -14,8 +14,8 @@ use crate::model::server::FhirVersion;
 use crate::model::{Error, Result};
 use crate::render::{Block, Output};
 use crate::sandbox::{
-    self, DEFECTS, Defect, Fault, KINDS, MAX_PATIENTS, Method, Options, RequestSeen, Running,
-    RunningServer, Scenario, ServerPlan, SignInFacts, served_version,
+    self, DEFECTS, Defect, Fault, KINDS, MAX_PATIENTS, Method, Options, Persona, RequestSeen,
+    Running, RunningServer, Scenario, ServerPlan, SignInFacts, served_version,
 };
 
 /// Serve a small FHIR server on loopback, with faults on request
@@ -47,12 +47,17 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "scenario")]
     pub seed: u64,
 
-    /// How clients have to sign in; the secret is new at every start
+    /// Behave as the server of this preset does; other options say otherwise
+    #[arg(long = "as", value_name = "PRESET", conflicts_with = "scenario", value_parser = Persona::find)]
+    pub persona: Option<&'static Persona>,
+
+    /// How clients have to sign in [default: as the preset demands, else none]; the secret is new at
+    /// every start
     #[arg(
-        long, value_name = "METHOD", default_value = "none", conflicts_with = "scenario",
+        long, value_name = "METHOD", conflicts_with = "scenario",
         value_parser = PossibleValuesParser::new(Method::ALL.map(Method::as_str)).try_map(|text| Method::parse(&text))
     )]
-    pub auth: Method,
+    pub auth: Option<Method>,
 
     /// Ask for the sign-in at /metadata too
     #[arg(long, conflicts_with = "scenario")]
@@ -141,6 +146,7 @@ fn scenario(args: &SandboxArgs) -> Result<Scenario> {
         }
         None => Ok(Scenario::single(ServerPlan {
             fhir_version: args.fhir_version,
+            persona: args.persona,
             auth: args.auth,
             protect_metadata: args.protect_metadata,
             sign_in_fault: args.sign_in_fault,
@@ -176,6 +182,7 @@ fn announcement(running: &Running) -> Output {
                 "url": server.url,
                 "auth": server.auth,
                 "fhir_version": server.fhir_version,
+                "persona": server.persona,
             })
         })
         .collect();
@@ -262,6 +269,9 @@ fn inventory(running: &Running) -> String {
             "  - name: {}\n    url: {}\n    fhir_version: {}\n",
             server.name, server.url, server.fhir_version
         ));
+        if let Some(vendor) = server.persona {
+            yaml.push_str(&format!("    vendor: {vendor}\n"));
+        }
         if let Some(auth) = auth(&server.auth) {
             yaml.push_str(&format!("    auth: {{method: {}{auth}}}\n", server.auth.method));
         }
@@ -277,10 +287,15 @@ fn inventory(running: &Running) -> String {
             (Some(ca), None) => yaml.push_str(&format!("    tls: {{ca: {}}}\n", ca.display())),
             (None, _) => {}
         }
-        yaml.push_str(
-            "    checks:\n      health: {path: /health, expect: {status: 200, json: {status: UP}}}\n\
-             \x20     read: [{ref: Patient/canary-1, synthetic: true}]\n",
-        );
+        // A preset brings its own health check.
+        let health = match server.persona {
+            Some(_) => "",
+            None => "      health: {path: /health, expect: {status: 200, json: {status: UP}}}\n",
+        };
+        yaml.push_str(&format!(
+            "    checks:\n{health}\
+             \x20     read: [{{ref: Patient/canary-1, synthetic: true}}]\n"
+        ));
     }
     yaml.pop();
     yaml
@@ -358,6 +373,7 @@ mod tests {
             fhir_version: FhirVersion::R4,
             auth,
             unreachable: false,
+            persona: None,
         }
     }
 

@@ -54,6 +54,15 @@ impl Format {
         best.map(|(_, format)| format).ok_or_else(|| not_acceptable(accept))
     }
 
+    /// Whether JSON is among what is asked for.
+    pub(super) fn takes_json(headers: &HeaderMap, query: &[(String, String)]) -> bool {
+        if query.iter().any(|(name, _)| name == "_format") {
+            return false;
+        }
+        let accept = text(headers, &header::ACCEPT).unwrap_or("*/*");
+        accept.split(',').any(|part| Format::named(part) == Some(Format::Json))
+    }
+
     fn named(media_type: &str) -> Option<Format> {
         let essence = media_type.split(';').next().unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {

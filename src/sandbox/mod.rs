@@ -9,6 +9,7 @@ mod certificate;
 mod fault;
 mod fhir;
 mod inject;
+mod persona;
 mod routes;
 mod running;
 mod scenario;
@@ -17,6 +18,7 @@ mod site;
 mod strike;
 
 pub use fault::{Effect, Fault, KINDS, Kind, RetryAfter};
+pub use persona::Persona;
 pub use running::{Options, Running, RunningServer, SignInFacts, start};
 pub use scenario::{MAX_PATIENTS, MAX_SERVERS, Scenario, ServerPlan, served_version};
 pub use sign_in::{Credential, DEFECTS, Defect, Method, TOKEN_LIFE};

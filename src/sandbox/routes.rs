@@ -12,7 +12,8 @@ use super::fhir::search::Search;
 use super::fhir::store::{Version, instant};
 use super::fhir::table::{self, Type};
 use super::inject::Struck;
-use super::site::{BASE_PATH, Site, health, locked, pairs};
+use super::persona::Health;
+use super::site::{Site, health, health_of, locked, pairs};
 use crate::model::server::FhirVersion;
 use crate::serve::{HeaderName, Method, Received, Request, StatusCode, header};
 
@@ -37,19 +38,24 @@ pub(super) enum Route {
 }
 
 impl Route {
-    pub(super) fn of(path: &str) -> Route {
-        if matches!(path, "/health" | "/actuator/health") {
-            return Route::Health;
-        }
+    /// `health`: the endpoint of a persona, in the place of the usual ones.
+    pub(super) fn of(path: &str, base_path: &str, health: Option<&Health>) -> Route {
         let path = path.replace("%24", "$");
-        let Some(below) = path.strip_prefix(BASE_PATH).filter(|rest| rest.starts_with('/')) else {
+        match health {
+            Some(own) if own.path == path => return Route::Health,
+            None if matches!(path.as_str(), "/health" | "/actuator/health") => {
+                return Route::Health;
+            }
+            _ => {}
+        }
+        let Some(below) = path.strip_prefix(base_path).filter(|rest| rest.starts_with('/')) else {
             return Route::Nowhere;
         };
         let parts: Vec<&str> = below.trim_matches('/').split('/').collect();
         let own = |part: &str| part.to_owned();
         match parts.as_slice() {
             ["metadata"] => Route::Metadata,
-            ["health"] | ["actuator", "health"] => Route::Health,
+            ["health"] | ["actuator", "health"] if health.is_none() => Route::Health,
             [".well-known", "smart-configuration"] => Route::SmartConfiguration,
             ["$versions"] => Route::Versions,
             [name, "_search"] => Route::SearchByPost { name: own(name) },
@@ -89,7 +95,13 @@ pub(super) fn answer(
 ) -> Result<Reply, Refusal> {
     let get = matches!(request.method, Method::GET | Method::HEAD);
     match route {
-        Route::Health if get => Ok(health(struck.health_down)),
+        Route::Health if get => {
+            let own = site.persona.and_then(|persona| persona.health.as_ref());
+            Ok(own.map_or_else(
+                || health(struck.health_down),
+                |own| health_of(own, struck.health_down),
+            ))
+        }
         Route::Metadata if get => Ok(metadata(site, request, format)),
         Route::SmartConfiguration if get => match site.smart_configuration() {
             Some(document) => {
@@ -187,6 +199,7 @@ impl Statement {
             version: site.version,
             base: &base,
             auth: site.method,
+            persona: site.persona,
             started: site.started,
         });
         let json = Format::Json.write(&resource);
@@ -463,7 +476,7 @@ mod tests {
             ("/fhirPatient", Route::Nowhere),
             ("/Patient", Route::Nowhere),
         ] {
-            assert_eq!(Route::of(path), route, "{path}");
+            assert_eq!(Route::of(path, "/fhir", None), route, "{path}");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::certificate::{Authority, Leaf};
 use super::fault::Effect;
 use super::scenario::{Scenario, ServerPlan};
 use super::sign_in::{Method, SignIn};
-use super::site::{BASE_PATH, RequestSeen, Site, Watcher};
+use super::site::{RequestSeen, Site, Watcher};
 use crate::model::error::io_reason;
 use crate::model::server::FhirVersion;
 use crate::model::{Clock, Error, ErrorKind, Result};
@@ -70,6 +70,8 @@ pub struct RunningServer {
     pub auth: SignInFacts,
     /// Whether every connection is refused on purpose.
     pub unreachable: bool,
+    /// Whose behaviour it has taken on.
+    pub persona: Option<&'static str>,
 }
 
 /// How to sign in, with secrets in files that their owner alone can read.
@@ -132,7 +134,7 @@ pub fn start(scenario: &Scenario, options: &Options) -> Result<Running> {
             .hint("leave the port 0, and give servers a port: in the scenario file"));
     }
     let needs_tls = scenario.servers.iter().any(ServerPlan::speaks_tls);
-    let needs_secret = scenario.servers.iter().any(|plan| plan.auth != Method::None);
+    let needs_secret = scenario.servers.iter().any(|plan| plan.method() != Method::None);
     let folder = match needs_tls || needs_secret {
         true => Some(Folder::new(&options.temp_dir)?),
         false => None,
@@ -198,11 +200,11 @@ impl Running {
             Place::Port(bind(wanted).map_err(failed)?)
         };
         let scheme = if plan.speaks_tls() { "https" } else { "http" };
-        let url = format!("{scheme}://{}{BASE_PATH}", reachable(place.address()));
+        let url = format!("{scheme}://{}{}", reachable(place.address()), plan.base_path());
         let origin = format!("{scheme}://{}", reachable(place.address()));
-        let sign_in = match plan.auth {
+        let sign_in = match plan.method() {
             Method::None => None,
-            method => Some(SignIn::new(method, &origin, plan.token_lifetime, plan.sign_in_fault)?),
+            method => Some(SignIn::new(method, &origin, plan)?),
         };
         let auth = self.facts(plan, &origin, sign_in.as_ref(), authority)?;
         self.servers.push(RunningServer {
@@ -211,6 +213,7 @@ impl Running {
             fhir_version: plan.fhir_version,
             auth,
             unreachable: plan.unreachable,
+            persona: plan.persona.map(|persona| persona.name.as_str()),
         });
         match place {
             Place::Deaf(deaf) => self.deaf.push(deaf),
@@ -242,7 +245,7 @@ impl Running {
         authority: Option<&Authority>,
     ) -> Result<SignInFacts> {
         let (Some(sign_in), Some(folder)) = (sign_in, &self.folder) else {
-            return Ok(SignInFacts { method: plan.auth.as_str(), ..SignInFacts::default() });
+            return Ok(SignInFacts { method: plan.method().as_str(), ..SignInFacts::default() });
         };
         let facts = sign_in.facts();
         let write = |kind: &str, secret: &Option<crate::model::Secret>| {
@@ -254,17 +257,17 @@ impl Running {
                 .transpose()
         };
         let (mut certificate, mut certificate_key) = (None, None);
-        if let (Method::Mtls, Some(authority)) = (plan.auth, authority) {
+        if let (Method::Mtls, Some(authority)) = (plan.method(), authority) {
             let (pem, key) = authority.client()?;
             certificate = Some(folder.write(&format!("{}.client.pem", plan.name), pem.as_bytes())?);
             certificate_key =
                 Some(folder.write(&format!("{}.client.key", plan.name), key.expose().as_bytes())?);
         }
         Ok(SignInFacts {
-            method: plan.auth.as_str(),
-            username: plan.auth.username(),
+            method: plan.method().as_str(),
+            username: plan.method().username(),
             secret_file: write("secret", &facts.secret)?,
-            header: plan.auth.header(),
+            header: plan.header(),
             client_id: facts.client_id,
             key_id: facts.key_id,
             rsa_key_file: write("rsa.secret", &facts.rsa_key)?,
@@ -323,7 +326,7 @@ fn certificates(
     }
     let mut certificates = HashMap::new();
     for kind in kinds {
-        let tls = authority.leaf(kind, address, plan.auth == Method::Mtls)?;
+        let tls = authority.leaf(kind, address, plan.method() == Method::Mtls)?;
         certificates.insert(kind, Arc::new(tls));
     }
     Ok(certificates)

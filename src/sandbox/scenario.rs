@@ -8,11 +8,14 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor, value::MapAccessDe
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Effect, Fault, duration};
+use super::persona::Persona;
 use super::sign_in::{Defect, Method, TOKEN_LIFE};
 use super::strike::{Share, Window};
 use crate::model::server::FhirVersion;
 use crate::model::{Error, Location, Result};
 
+/// The path of the FHIR base where no persona says another.
+const BASE_PATH: &str = "/fhir";
 /// Most servers of one scenario.
 pub const MAX_SERVERS: usize = 256;
 /// Most synthetic patients of one server.
@@ -32,8 +35,12 @@ pub struct ServerPlan {
     pub name: String,
     #[serde(default = "r4", deserialize_with = "fhir_version")]
     pub fhir_version: FhirVersion,
+    /// Whose behaviour it takes on.
+    #[serde(default, rename = "as", deserialize_with = "super::persona::named")]
+    pub persona: Option<&'static Persona>,
+    /// `None`: as the persona demands, else none.
     #[serde(default)]
-    pub auth: Method,
+    pub auth: Option<Method>,
     /// Whether the sign-in is asked for at `/metadata` too.
     #[serde(default)]
     pub protect_metadata: bool,
@@ -67,7 +74,8 @@ impl ServerPlan {
         ServerPlan {
             name: name.into(),
             fhir_version: r4(),
-            auth: Method::None,
+            persona: None,
+            auth: None,
             protect_metadata: false,
             sign_in_fault: None,
             token_lifetime: TOKEN_LIFE,
@@ -80,11 +88,30 @@ impl ServerPlan {
         }
     }
 
+    /// The sign-in that it asks for.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.auth.or(self.persona.map(|persona| persona.auth)).unwrap_or_default()
+    }
+
+    /// The header that carries a secret, where there is one.
+    #[must_use]
+    pub fn header(&self) -> Option<&'static str> {
+        let own = self.persona.and_then(|persona| persona.api_key_header.as_deref());
+        own.filter(|_| self.method() == Method::ApiKey).or(self.method().header())
+    }
+
+    /// The path of the FHIR base.
+    #[must_use]
+    pub fn base_path(&self) -> &'static str {
+        self.persona.map_or(BASE_PATH, |persona| &persona.base_path)
+    }
+
     /// Whether it speaks TLS: asked for, or because a fault of the certificate needs it.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
         self.tls
-            || self.auth == Method::Mtls
+            || self.method() == Method::Mtls
             || self.faults.iter().any(|fault| fault.effect.is_certificate())
     }
 }
@@ -321,7 +348,7 @@ mod tests {
         assert_eq!(scenario.servers[0], ServerPlan::new("good"));
         let bad = &scenario.servers[1];
         assert_eq!(
-            (bad.fhir_version, bad.auth, bad.patients),
+            (bad.fhir_version, bad.method(), bad.patients),
             (FhirVersion::R5, Method::ApiKey, 3)
         );
         assert_eq!(bad.faults[0], Fault::parse("latency=2s@0.5").unwrap());

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::scenario::ServerPlan;
 use crate::model::{Result, Secret};
 use crate::serve::{Body, HeaderMap, Request, Response, header};
 
@@ -131,6 +132,8 @@ impl Method {
 pub(super) struct SignIn {
     pub(super) method: Method,
     pub(super) secret: Secret,
+    /// The header that carries it alone.
+    header: Option<&'static str>,
     /// Who gives out tokens, where the method uses them.
     issuer: Option<Issuer>,
 }
@@ -170,12 +173,8 @@ pub(super) struct Facts {
 
 impl SignIn {
     /// With a new random secret, or new keys. `origin` is where the server listens.
-    pub(super) fn new(
-        method: Method,
-        origin: &str,
-        token_lifetime: u32,
-        defect: Option<Defect>,
-    ) -> Result<SignIn> {
+    pub(super) fn new(method: Method, origin: &str, plan: &ServerPlan) -> Result<SignIn> {
+        let (token_lifetime, defect) = (plan.token_lifetime, plan.sign_in_fault);
         let random = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let secret = Secret::new(random);
         let issuer = match method.gives_tokens() {
@@ -185,7 +184,7 @@ impl SignIn {
             }
             false => None,
         };
-        Ok(SignIn { method, secret, issuer })
+        Ok(SignIn { method, secret, header: plan.header(), issuer })
     }
 
     pub(super) fn facts(&self) -> Facts {
@@ -288,7 +287,7 @@ impl SignIn {
     fn judge_fixed(&self, headers: &HeaderMap, query: &[(String, String)]) -> Credential {
         let brought = match self.method {
             Method::Basic | Method::Bearer => text(headers, header::AUTHORIZATION.as_str()),
-            Method::ApiKey => text(headers, API_KEY_HEADER).or_else(|| {
+            Method::ApiKey => text(headers, self.header.unwrap_or(API_KEY_HEADER)).or_else(|| {
                 query
                     .iter()
                     .find(|(name, _)| name == API_KEY_PARAMETER)
@@ -339,7 +338,7 @@ mod tests {
     use super::*;
 
     fn fixed(method: Method) -> SignIn {
-        SignIn { method, secret: Secret::new("s3cret".into()), issuer: None }
+        SignIn { method, secret: Secret::new("s3cret".into()), header: None, issuer: None }
     }
 
     fn judge(method: Method, name: &str, value: &str) -> Credential {
@@ -384,8 +383,8 @@ mod tests {
 
     #[test]
     fn two_starts_have_two_secrets() {
-        let one = SignIn::new(Method::Basic, "http://h", 300, None).unwrap();
-        let two = SignIn::new(Method::Basic, "http://h", 300, None).unwrap();
+        let one = SignIn::new(Method::Basic, "http://h", &ServerPlan::new("a")).unwrap();
+        let two = SignIn::new(Method::Basic, "http://h", &ServerPlan::new("a")).unwrap();
         assert_ne!(one.secret.expose(), two.secret.expose());
         assert!(!format!("{one:?}").contains(one.secret.expose()));
     }

@@ -14,6 +14,7 @@ use super::fhir::outcome::Refusal;
 use super::fhir::people;
 use super::fhir::store::Store;
 use super::inject::{Instead, Struck, change, instead};
+use super::persona::{Health, Persona};
 use super::routes::{self, Route, Statement};
 use super::scenario::ServerPlan;
 use super::sign_in::{API_KEY_PARAMETER, Credential, Method, SignIn};
@@ -22,8 +23,6 @@ use crate::model::Clock;
 use crate::model::server::FhirVersion;
 use crate::serve::{Answer, Handler, HeaderName, HeaderValue, Request, StatusCode, Tls, header};
 
-/// The path of the FHIR base.
-pub(super) const BASE_PATH: &str = "/fhir";
 /// Most requests that are remembered; older ones are forgotten.
 const LOG: usize = 10_000;
 
@@ -53,6 +52,9 @@ pub(super) struct Site {
     /// CapabilityStatements by the base URL under which they were asked for.
     pub(super) statements: Mutex<Vec<Statement>>,
     clock: Clock,
+    pub(super) persona: Option<&'static Persona>,
+    /// The path of the FHIR base, such as `/fhir`.
+    pub(super) base_path: &'static str,
     /// `http://127.0.0.1:8080/fhir`.
     base: String,
     sign_in: Option<SignIn>,
@@ -86,14 +88,17 @@ impl Site {
         Site {
             name: plan.name.clone(),
             version: plan.fhir_version,
-            method: plan.auth,
+            method: plan.method(),
             started,
             store: Mutex::new(Store::new(records, started)),
             statements: Mutex::default(),
             clock,
+            persona: plan.persona,
+            base_path: plan.base_path(),
             base,
             sign_in,
-            protect_metadata: plan.protect_metadata,
+            protect_metadata: plan.protect_metadata
+                || plan.persona.is_some_and(|persona| persona.protect_metadata),
             faults: strikers(false),
             certificate_faults: strikers(true),
             certificates,
@@ -119,7 +124,7 @@ impl Site {
         let scheme = if self.certificates.is_empty() { "http" } else { "https" };
         match &request.authority {
             Some(host) if host.len() <= 255 && !host.is_empty() && host.chars().all(plausible) => {
-                format!("{scheme}://{host}{BASE_PATH}")
+                format!("{scheme}://{host}{}", self.base_path)
             }
             _ => self.base.clone(),
         }
@@ -127,7 +132,16 @@ impl Site {
 
     fn answer(&self, request: &Request, struck: &Struck, credential: Credential) -> Answer {
         let query = pairs(request.query.as_deref().unwrap_or_default().as_bytes());
-        let negotiated = Format::negotiate(&request.headers, &query);
+        let mut negotiated = Format::negotiate(&request.headers, &query);
+        let json_alone = self.persona.is_some_and(|persona| !persona.xml);
+        if json_alone && matches!(negotiated, Ok(Format::Xml)) {
+            if !Format::takes_json(&request.headers, &query) {
+                let reply = Reply::new(StatusCode::NOT_ACCEPTABLE, Content::Empty);
+                let response = reply.finish(Format::Json, false, true);
+                return self.labelled(request, Answer::Reply(response));
+            }
+            negotiated = Ok(Format::Json);
+        }
         let format = negotiated.as_ref().copied().unwrap_or(Format::Json);
         let provider = || self.sign_in.as_ref()?.answer(request, self.now());
         let reply = match struck.instead.and_then(|it| instead(it, self.method, self.now())) {
@@ -137,7 +151,8 @@ impl Site {
                 if let Some(answer) = provider() {
                     return self.labelled(request, Answer::Reply(answer));
                 }
-                let route = Route::of(&request.path);
+                let health = self.persona.and_then(|persona| persona.health.as_ref());
+                let route = Route::of(&request.path, self.base_path, health);
                 if self.is_protected(&route) && credential != Credential::Right {
                     self.unauthorized(request, credential)
                 } else if let Some(kind) = self.forbidden(request, &route) {
@@ -199,7 +214,12 @@ impl Site {
             false => ("login", "this server asks for a credential"),
         };
         Reply::from(Refusal::new(StatusCode::UNAUTHORIZED, refusal.0, refusal.1))
-            .with(header::WWW_AUTHENTICATE, &self.method.challenge(refused))
+            .with(header::WWW_AUTHENTICATE, &self.challenge(refused))
+    }
+
+    fn challenge(&self, refused: bool) -> String {
+        let own = self.persona.and_then(|persona| persona.challenge.clone());
+        own.unwrap_or_else(|| self.method.challenge(refused))
     }
 
     /// Puts the server's own headers on an answer.
@@ -213,6 +233,21 @@ impl Site {
         };
         if let Ok(id) = id {
             headers.insert(name, id);
+        }
+        if let Some(persona) = self.persona {
+            for (name, value) in &persona.headers {
+                if let (Ok(name), Ok(value)) =
+                    (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+                {
+                    headers.insert(name, value);
+                }
+            }
+            let is_fhir = text(headers, &header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.starts_with("application/fhir+json"));
+            let own = persona.content_type.as_deref().filter(|_| is_fhir);
+            if let Some(Ok(own)) = own.map(HeaderValue::from_str) {
+                headers.insert(header::CONTENT_TYPE, own);
+            }
         }
         headers.insert(
             header::SERVER,
@@ -243,7 +278,7 @@ impl Handler for Site {
             Some(sign_in) => sign_in.judge(&request, &query, self.now()),
             None => Credential::Missing,
         };
-        let below_base = request.path.strip_prefix(BASE_PATH).unwrap_or(&request.path);
+        let below_base = request.path.strip_prefix(self.base_path).unwrap_or(&request.path);
         let paths = [request.path.as_str(), below_base];
         let age = self.since.elapsed();
         let struck =
@@ -306,4 +341,16 @@ fn shown_path(path: &str, query: &[(String, String)]) -> String {
 pub(super) fn health(down: bool) -> Reply {
     let body: &[u8] = if down { b"{\"status\":\"DOWN\"}" } else { b"{\"status\":\"UP\"}" };
     Reply::new(StatusCode::OK, Content::Text("application/json", Bytes::from_static(body)))
+}
+
+/// The health answer of a persona.
+pub(super) fn health_of(own: &'static Health, down: bool) -> Reply {
+    let (status, body) =
+        if down { (own.down.status, &own.down.body) } else { (own.status, &own.body) };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let content = match body.is_empty() {
+        true => Content::Empty,
+        false => Content::Text(&own.content_type, Bytes::from_static(body.as_bytes())),
+    };
+    Reply::new(status, content)
 }

@@ -15,6 +15,7 @@ mod generated;
 mod http;
 mod inventory;
 mod lint;
+mod personas;
 mod presets;
 mod register;
 mod render;

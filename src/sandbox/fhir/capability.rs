@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::store::instant;
 use super::table::{COMMON, TYPES, Type};
 use crate::model::server::FhirVersion;
+use crate::sandbox::persona::Persona;
 use crate::sandbox::sign_in::Method;
 
 /// What a CapabilityStatement depends on.
@@ -14,6 +15,7 @@ pub(in crate::sandbox) struct Facts<'a> {
     /// The base URL under which it is asked for.
     pub(in crate::sandbox) base: &'a str,
     pub(in crate::sandbox) auth: Method,
+    pub(in crate::sandbox) persona: Option<&'a Persona>,
     pub(in crate::sandbox) started: Timestamp,
 }
 
@@ -52,10 +54,17 @@ pub(in crate::sandbox) fn statement(facts: &Facts) -> Value {
         },
         "fhirVersion": version_number(version),
     });
+    if let Some(persona) = facts.persona {
+        play(&mut statement, persona);
+    }
     if version == FhirVersion::Stu3 {
         statement["acceptUnknown"] = json!("both");
     }
-    statement["format"] = json!(["application/fhir+json", "application/fhir+xml", "json", "xml"]);
+    let json_alone = facts.persona.is_some_and(|persona| !persona.xml);
+    statement["format"] = match json_alone {
+        true => json!(["application/fhir+json", "json"]),
+        false => json!(["application/fhir+json", "application/fhir+xml", "json", "xml"]),
+    };
     let mut rest = json!({"mode": "server", "security": security(facts.auth)});
     rest["resource"] = TYPES.iter().map(|kind| resource(kind, version)).collect();
     if version != FhirVersion::Stu3 {
@@ -66,6 +75,29 @@ pub(in crate::sandbox) fn statement(facts: &Facts) -> Value {
     }
     statement["rest"] = json!([rest]);
     statement
+}
+
+/// Says of itself what the persona's server says.
+fn play(statement: &mut Value, persona: &Persona) {
+    let Some(members) = statement.as_object_mut() else { return };
+    match &persona.publisher {
+        Some(publisher) => members.insert("publisher".into(), publisher.as_str().into()),
+        None => members.shift_remove("publisher"),
+    };
+    match persona.software.as_deref() {
+        Some("") => drop(members.shift_remove("software")),
+        Some(name) => {
+            let mut software = json!({"name": name});
+            if let Some(version) = &persona.software_version {
+                software["version"] = version.as_str().into();
+            }
+            members.insert("software".into(), software);
+        }
+        None => {}
+    }
+    if let Some(copyright) = &persona.copyright {
+        members.insert("copyright".into(), copyright.as_str().into());
+    }
 }
 
 fn security(auth: Method) -> Value {
@@ -138,6 +170,7 @@ mod tests {
             version,
             base: "http://127.0.0.1:1/fhir",
             auth: Method::Basic,
+            persona: None,
             started: "2026-01-02T03:04:05Z".parse().unwrap(),
         })
     }

@@ -559,7 +559,7 @@ fn from_code_a_sandbox_remembers_its_requests_and_stops_when_dropped() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _guard = runtime.enter();
     let plan = ServerPlan {
-        auth: Method::Bearer,
+        auth: Some(Method::Bearer),
         faults: vec![Fault::parse("drop@0.5").unwrap()],
         ..ServerPlan::new("a")
     };
