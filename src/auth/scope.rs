@@ -23,6 +23,12 @@ pub fn is_wildcard(scope: &str) -> bool {
     matches!(Scope::parse(scope), Scope::Resource { resource: "*", .. })
 }
 
+/// Whether a scope is about records, not about who the user is or what is open.
+#[must_use]
+pub fn is_resource(scope: &str) -> bool {
+    matches!(Scope::parse(scope), Scope::Resource { .. })
+}
+
 /// Splits a granted `scope` (RFC 6749 §3.3).
 #[must_use]
 pub fn split(text: &str) -> Vec<String> {
@@ -143,5 +149,6 @@ mod tests {
         assert!(is_wildcard("system/*.rs"));
         assert!(!is_wildcard("system/Patient.rs"));
         assert!(!is_wildcard("openid"));
+        assert!(is_resource("user/Patient.read") && !is_resource("offline_access"));
     }
 }

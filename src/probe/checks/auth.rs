@@ -31,7 +31,11 @@ pub(in crate::probe) async fn run(session: &mut Session<'_>) -> Draft {
 }
 
 async fn run_with_token(session: &mut Session<'_>, token: &Token) -> Draft {
-    let asked = auth::asked_scopes(session.server);
+    let mut asked = auth::asked_scopes(session.server);
+    if token.refresh_token.is_some() {
+        // A renewed token speaks of the records alone; who the user is was told at the sign-in.
+        asked.retain(|scope| auth::scope::is_resource(scope));
+    }
     let missing = match &token.scopes {
         Some(granted) => auth::scope::missing(&asked, granted),
         None => Vec::new(),
