@@ -19,13 +19,6 @@ for name in list(os.environ):
     if name.lower().endswith("_proxy") and name.lower() != "no_proxy":
         del os.environ[name]
 
-import google.auth.compute_engine
-import google.auth.transport.requests
-import google.oauth2.credentials
-import google.oauth2.service_account
-import msal
-import requests
-
 BINARY, DESK = sys.argv[1], pathlib.Path(sys.argv[2])
 TENANT = "5a9f0c7e-2f4b-4f55-9d62-0c1f0e6f2a11"
 CLIENT = "0b6c8d54-7f43-4c3c-8a55-7a3f5b1f3e22"
@@ -33,7 +26,24 @@ LOGIN = "https://login.microsoftonline.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 
 # way of signing in -> what differs -> why that is right
-ACCEPTED = {}
+CLIENT_INFO = {"form client_info": "asks who the user is, and an application has none"}
+ACCEPTED = {
+    "google-service-account": {
+        "claim aud": "the library always writes the address of Google, which is what the key file names there",
+    },
+    "entra-secret": CLIENT_INFO,
+    "entra-certificate": CLIENT_INFO | {
+        "JWT header x5c": "only for trust by the certificate's subject, which fhirctl does not offer",
+        "JWT header x5t#S256": "the library pads it; RFC 7515 has base64url without padding",
+        "claim exp": "the library writes fractions of a second",
+        "claim iat": "the library writes fractions of a second",
+        "claim nbf": "Microsoft's description of the assertion has it, the library leaves it out",
+        "life of the assertion in seconds": "shorter is safer; Microsoft's description names five to ten minutes",
+    },
+    "azure-app-service": {
+        "header metadata": "App Service asks for X-IDENTITY-HEADER alone; the other is for virtual machines",
+    },
+}
 
 STATEMENT = {
     "resourceType": "CapabilityStatement", "status": "active", "date": "2026-01-01", "kind": "instance",
@@ -83,6 +93,24 @@ class Endpoint(BaseHTTPRequestHandler):
     do_GET = do_POST = handle_any
 
 
+server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+HOST = f"127.0.0.1:{server.server_port}"
+ORIGIN = f"http://{HOST}"
+metadata = {"GCE_METADATA_HOST": HOST, "GCE_METADATA_IP": HOST}
+
+# google-auth looks at these once, when it is loaded.
+os.environ.update(metadata)
+import google.auth.compute_engine
+import google.auth.transport.requests
+import google.oauth2.credentials
+import google.oauth2.service_account
+import jwt
+import msal
+import requests
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+
 def part(text):
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
@@ -106,6 +134,8 @@ def facts(request):
             seen[f"{kind} {name}"] = "a JWT"
             head, claims, _ = value.split(".")
             head, claims = part(head), part(claims)
+            jwt.decode(value, PUBLIC, algorithms=[head["alg"]], options={"verify_aud": False})
+            seen["signature"] = "verifies"
             for key, item in head.items():
                 seen[f"JWT header {key}"] = item
             for key, item in claims.items():
@@ -186,15 +216,10 @@ def google_refresh(credentials):
     return lambda: credentials().refresh(google.auth.transport.requests.Request())
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-HOST = f"127.0.0.1:{server.server_port}"
-ORIGIN = f"http://{HOST}"
-
 run = lambda *command: subprocess.run(command, check=True, capture_output=True, cwd=DESK)
 run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=probe", "-keyout", "key.pem", "-out", "certificate.pem")
 key, certificate = (DESK / "key.pem").read_text(), (DESK / "certificate.pem").read_text()
-digest = lambda kind: run("openssl", "x509", "-in", "certificate.pem", "-noout", "-fingerprint", f"-{kind}").stdout.decode().strip().split("=")[1].replace(":", "")
+PUBLIC = load_pem_private_key(key.encode(), None).public_key()
 account = {
     "type": "service_account", "project_id": "p", "private_key_id": "k1", "private_key": key,
     "client_email": "probe@example.iam.gserviceaccount.com", "client_id": "1", "token_uri": f"{ORIGIN}/google/token",
@@ -210,21 +235,25 @@ at = lambda file: f"file:{DESK / file}"
 azure = {"method": "azure", "tenant": TENANT, "client_id": CLIENT, "authority": ORIGIN}
 app_service = {"IDENTITY_ENDPOINT": f"{ORIGIN}/msi/token", "IDENTITY_HEADER": "a-header"}
 instance = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": ORIGIN}
-metadata = {"GCE_METADATA_HOST": HOST, "GCE_METADATA_IP": HOST}
-os.environ.update(metadata)
 
 # name, what the library does, how fhirctl signs in, its surroundings
 WAYS = [
     ("google-service-account", google_refresh(lambda: google.oauth2.service_account.Credentials.from_service_account_info(account, scopes=[SCOPE])), {"method": "google", "credentials": at("account.json")}, {}),
-    ("google-user", google_refresh(lambda: google.oauth2.credentials.Credentials.from_authorized_user_info(user)), {"method": "google", "credentials": at("user.json")}, {}),
+    ("google-user", google_refresh(lambda: google.oauth2.credentials.Credentials(None, **{name: user[name] for name in ("client_id", "client_secret", "refresh_token", "token_uri")})), {"method": "google", "credentials": at("user.json")}, {}),
     ("google-machine", google_refresh(lambda: google.auth.compute_engine.Credentials(scopes=[SCOPE])), {"method": "google"}, metadata),
     ("entra-secret", entra("s+/&="), azure | {"client_secret": at("secret")}, {}),
-    ("entra-certificate", entra({"private_key": key, "thumbprint": digest("sha1")}), azure | {"certificate": at("both.pem")}, {}),
-    ("entra-certificate-sha256", entra({"private_key": key, "public_certificate": certificate}), azure | {"certificate": at("both.pem")}, {}),
+    ("entra-certificate", entra({"private_key": key, "public_certificate": certificate}), azure | {"certificate": at("both.pem")}, {}),
     ("azure-app-service", managed(msal.SystemAssignedManagedIdentity(), app_service), {"method": "azure", "managed_identity": True}, app_service),
     ("azure-instance", managed(msal.SystemAssignedManagedIdentity(), instance), {"method": "azure", "managed_identity": True}, instance),
     ("azure-instance-of-a-user", managed(msal.UserAssignedManagedIdentity(client_id=CLIENT), instance), {"method": "azure", "managed_identity": True, "client_id": CLIENT}, instance),
 ]
+
+
+
+def short(facts, name):
+    text = facts.get(name, "none")
+    return text if len(text) <= 90 else f"{text[:80]}…"
+
 
 failed = 0
 for name, library, auth, environment in WAYS:
@@ -237,11 +266,11 @@ for name, library, auth, environment in WAYS:
     accepted = ACCEPTED.get(name, {})
     differ = {fact for fact in theirs.keys() | ours.keys() if theirs.get(fact) != ours.get(fact)}
     for fact in sorted(differ & accepted.keys()):
-        print(f"      {name}: {fact}: library {theirs.get(fact, 'none')}, fhirctl {ours.get(fact, 'none')}: {accepted[fact]}")
+        print(f"      {name}: {fact}: library {short(theirs, fact)}, fhirctl {short(ours, fact)}: {accepted[fact]}")
     for fact in sorted(differ - accepted.keys()):
-        print(f"FAIL  {name}: {fact}: library {theirs.get(fact, 'none')}, fhirctl {ours.get(fact, 'none')}")
+        print(f"FAIL  {name}: {fact}: library {short(theirs, fact)}, fhirctl {short(ours, fact)}")
     for fact in sorted(accepted.keys() - differ):
-        print(f"FAIL  {name}: {fact}: listed as a difference, and is none: {ours.get(fact, 'none')}")
+        print(f"FAIL  {name}: {fact}: listed as a difference, and is none: {short(ours, fact)}")
     wrong = len(differ ^ accepted.keys())
     failed += wrong
     if not wrong:
