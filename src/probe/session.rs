@@ -333,7 +333,7 @@ fn http_status(status: u16) -> Problem {
 }
 
 /// Proxies that end TLS tell a missing or bad client certificate by a page.
-fn client_certificate(exchange: &Exchange) -> Option<Problem> {
+pub(super) fn client_certificate(exchange: &Exchange) -> Option<Problem> {
     let page = String::from_utf8_lossy(&exchange.body[..exchange.body.len().min(2048)]);
     if page.contains("No required SSL certificate") || exchange.status() == 496 {
         return Some(Problem::new(

@@ -101,3 +101,30 @@ stand_by() {
     done
     exit 0
 }
+
+# One line an expectation. A script that uses it ends with `conclude`.
+failed=0
+expect() { # WHAT WANTED FOUND
+    if [ "$2" = "$3" ]; then
+        printf 'PASS  %-58s %s\n' "$1" "$2"
+    else
+        printf 'FAIL  %-58s wanted: %s; found: %s\n' "$1" "$2" "$3"
+        failed=$((failed + 1))
+    fi
+}
+
+conclude() {
+    if [ "$failed" -gt 0 ]; then
+        echo "$failed expectations do not hold"
+        exit 1
+    fi
+    echo "every expectation holds"
+}
+
+# verdict BINARY NAME: exit code and reason of `auth test`, whose document stays in NAME.told.json.
+verdict() {
+    local code=0
+    "$1" -o json auth test "$2" >"$2.told.json" 2>"$2.errors" || code=$?
+    jq -r --arg code "$code" '"\($code) \(.server.code // .server.status)"' "$2.told.json" 2>/dev/null ||
+        echo "$code $(head -c 300 "$2.errors")"
+}

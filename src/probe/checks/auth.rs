@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::auth::{self, Freshness, Token};
 use crate::model::{Code, limits};
-use crate::probe::session::{Session, judge_status, refused_signature};
+use crate::probe::session::{Session, client_certificate, judge_status, refused_signature};
 use crate::probe::verdict::{Draft, Problem};
 
 /// A search that names no patient there is and asks for a number only.
@@ -86,7 +86,8 @@ async fn run_with_request(session: &mut Session<'_>) -> Draft {
     };
     let method = session.server.auth.method();
     let draft = Draft::of(&exchange);
-    if let Some(problem) = refused_signature(&exchange) {
+    // Some refuse with HTTP 400.
+    if let Some(problem) = refused_signature(&exchange).or_else(|| client_certificate(&exchange)) {
         return draft.with(problem);
     }
     match exchange.status() {

@@ -28,7 +28,7 @@ key() { # NAME
 authority() { # NAME
     key "$1"
     openssl req -x509 -key "$1.key" -subj "/CN=Counterpart $1" -days 30 -out "$1.pem" \
-        -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
+        -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
 }
 
 # leaf NAME AUTHORITY SUBJECT-ALTERNATIVE-NAME FROM UNTIL, both as `date` takes them
@@ -50,6 +50,10 @@ leaf() {
     leaf not-yet ca "$here" '+1 day' '+60 days'
     leaf wrong-host ca DNS:other.example.org '-1 hour' '+90 days'
     leaf client ca DNS:probe '-1 hour' '+90 days'
+    leaf expired-client ca DNS:probe '-60 days' '-1 day'
+    leaf revoked-client ca DNS:probe '-1 hour' '+90 days'
+    openssl ca -config ca.conf -cert ca.pem -keyfile ca.key -revoke revoked-client.pem
+    openssl ca -config ca.conf -cert ca.pem -keyfile ca.key -gencrl -crldays 30 -out ca.crl
     leaf foreign-client stranger DNS:probe '-1 hour' '+90 days'
     key self-signed
     openssl req -x509 -key self-signed.key -subj /CN=self-signed -days 30 -out self-signed.pem \
