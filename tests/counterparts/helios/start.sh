@@ -33,8 +33,8 @@ for _ in $(seq 300); do
     curl -sf -o /dev/null -m 2 "$url/health" && break
     sleep 0.1
 done
-# The record that `read` looks for.
-curl -sf -o /dev/null -m 10 -X PUT -H 'Content-Type: application/fhir+json' "$url/Patient/canary-1" \
+# The record that `read` looks for; with a sign-in nobody writes it.
+[ "${HFS_AUTH_ENABLED:-}" = true ] || curl -sf -o /dev/null -m 10 -X PUT -H 'Content-Type: application/fhir+json' "$url/Patient/canary-1" \
     -d '{"resourceType":"Patient","id":"canary-1","name":[{"family":"Canary"}]}'
 jq -nc --arg url "$url" --argjson pid "$server" '{name: "helios", url: $url, pid: $pid}'
 stand_by "$server"

@@ -16,7 +16,7 @@ const scopes = ['system/Patient.rs', 'system/Observation.rs'];
 const listen = (server) =>
   new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
 
-const state = { tokens: 0, moved: false };
+const state = { tokens: 0, elsewhere: 0, grants: {}, signIns: [], moved: false };
 const front = createServer((request, response) => {
   if (request.url === '/token') state.tokens += 1;
   return provider.callback()(request, response);
@@ -24,8 +24,15 @@ const front = createServer((request, response) => {
 const issuerPort = await listen(front);
 const issuer = `http://127.0.0.1:${issuerPort}`;
 const audience = 'urn:fhir';
+const fhir = createServer((request, response) => answered(request, response));
+const port = await listen(fhir);
+const base = `http://127.0.0.1:${port}/fhir`;
+const published = (file) => ({ jwks_uri: `http://127.0.0.1:${port}/${file}`, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES384', ...machine });
 const provider = new Provider(issuer, {
   clients: [
+    { client_id: 'published', ...published('es.json') },
+    { client_id: 'unpublished', ...published('nobody.json') },
+    { client_id: 'narrow', scope: scopes[0], client_secret: 'the secret+of/post', token_endpoint_auth_method: 'client_secret_post', ...machine },
     { client_id: 'basic', client_secret: 'the secret+of/basic', token_endpoint_auth_method: 'client_secret_basic', ...machine },
     { client_id: 'post', client_secret: 'the secret+of/post', token_endpoint_auth_method: 'client_secret_post', ...machine },
     { client_id: 'es', jwks: keys('es.json'), token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES384', ...machine },
@@ -42,6 +49,8 @@ const provider = new Provider(issuer, {
   scopes: ['openid', 'offline_access', ...scopes],
   enabledJWA: { clientAuthSigningAlgValues: ['RS384', 'ES384'] },
   rotateRefreshToken: true,
+  // Without the provider's own guard, which keeps it from fetching key sets on loopback.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   issueRefreshToken: async () => true,
   ttl: { AccessToken: 2, ClientCredentials: 300, RefreshToken: 3600, Interaction: 600, Session: 600, Grant: 600 },
   features: {
@@ -61,14 +70,19 @@ const provider = new Provider(issuer, {
   },
 });
 provider.on('server_error', (_, error) => console.error(error));
+provider.on('grant.success', (context) => {
+  const kind = context.oidc.params.grant_type;
+  state.grants[kind] = (state.grants[kind] ?? 0) + 1;
+  if (context.oidc.entities.Grant) state.signIns.push(context.oidc.entities.Grant.jti);
+});
 
-const published = createRemoteJWKSet(new URL(`${issuer}/jwks`));
+const verified = createRemoteJWKSet(new URL(`${issuer}/jwks`));
 const statement = (base) => ({
   resourceType: 'CapabilityStatement', status: 'active', date: '2026-01-01', kind: 'instance',
   fhirVersion: '4.0.1', format: ['json'], implementation: { description: 'counterpart', url: base },
   rest: [{ mode: 'server', resource: [{ type: 'Patient', interaction: [{ code: 'search-type' }] }] }],
 });
-const fhir = createServer(async (request, response) => {
+const answered = async (request, response) => {
   const url = new URL(request.url, 'http://127.0.0.1');
   const answer = (status, body) => {
     response.writeHead(status, { 'content-type': 'application/fhir+json' });
@@ -76,13 +90,21 @@ const fhir = createServer(async (request, response) => {
   };
   if (url.pathname === '/state') {
     if (url.searchParams.has('moved')) state.moved = url.searchParams.get('moved') === '1';
+    if (url.searchParams.has('end')) {
+      for (const signIn of new Set(state.signIns)) await provider.RefreshToken.revokeByGrantId(signIn);
+    }
     return answer(200, state);
   }
+  if (url.pathname === '/elsewhere') {
+    state.elsewhere += 1;
+    return answer(200, { access_token: 'stolen', token_type: 'Bearer', expires_in: 60 });
+  }
+  if (url.pathname === '/es.json') return answer(200, keys('es.json'));
   if (url.pathname === '/nobody.json') return answer(200, { keys: [] });
   if (url.pathname === '/fhir/metadata') return answer(200, statement(`${base}`));
   if (url.pathname === '/fhir/.well-known/smart-configuration') {
     return answer(200, {
-      token_endpoint: state.moved ? 'http://127.0.0.1:9/token' : `${issuer}/token`,
+      token_endpoint: state.moved ? `http://127.0.0.1:${port}/elsewhere` : `${issuer}/token`,
       authorization_endpoint: `${issuer}/auth`,
       capabilities: ['client-confidential-asymmetric', 'permission-v2'],
       grant_types_supported: ['client_credentials', 'authorization_code'],
@@ -91,12 +113,10 @@ const fhir = createServer(async (request, response) => {
   }
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
   try {
-    await jwtVerify(token ?? '', published, { issuer, audience });
+    await jwtVerify(token ?? '', verified, { issuer, audience });
   } catch {
     return answer(401, { resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'login' }] });
   }
   return answer(200, { resourceType: 'Bundle', type: 'searchset', total: 0 });
-});
-const port = await listen(fhir);
-const base = `http://127.0.0.1:${port}/fhir`;
+};
 console.log(JSON.stringify({ name: 'oidc', port, issuer, fhir: base, state: `http://127.0.0.1:${port}/state` }));
