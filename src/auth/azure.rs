@@ -85,13 +85,13 @@ pub(super) fn ask(
                 "jti": Uuid::new_v4().to_string(),
             });
             assertion = key
-                .sign(Signature::Rs256, header, &claims)
+                .sign(Signature::Ps256, header, &claims)
                 .map_err(|error| unfit(error.to_string()))?;
             fields.push(("client_assertion_type", ASSERTION_TYPE));
             fields.push(("client_assertion", assertion.expose()));
             sent.audience = Some(endpoint.as_str().to_owned());
             sent.key_id = Some(thumbprint);
-            sent.signature = Some(Signature::Rs256);
+            sent.signature = Some(Signature::Ps256);
         }
         _ => fields.push(("client_secret", secret.expose())),
     }

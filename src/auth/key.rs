@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::{KeyPairComponents, KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
     ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RSA_PKCS1_SHA384, RsaKeyPair,
+    RSA_PKCS1_SHA384, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -38,6 +38,7 @@ enum Pair {
 /// How an assertion is signed (RFC 7518 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
+    Ps256,
     Rs256,
     Rs384,
     Es384,
@@ -47,6 +48,7 @@ impl Signature {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Signature::Ps256 => "PS256",
             Signature::Rs256 => "RS256",
             Signature::Rs384 => "RS384",
             Signature::Es384 => "ES384",
@@ -206,8 +208,9 @@ impl SigningKey {
         );
         let random = SystemRandom::new();
         let bytes = match (&self.pair, signature) {
-            (Pair::Rsa(pair), Signature::Rs256 | Signature::Rs384) => {
-                let padding = match signature {
+            (Pair::Rsa(pair), Signature::Ps256 | Signature::Rs256 | Signature::Rs384) => {
+                let padding: &'static dyn RsaEncoding = match signature {
+                    Signature::Ps256 => &RSA_PSS_SHA256,
                     Signature::Rs256 => &RSA_PKCS1_SHA256,
                     _ => &RSA_PKCS1_SHA384,
                 };
