@@ -78,6 +78,8 @@ holds() { # WHAT COMMAND…
 
 run() { # FILE EXPECTED-EXIT ARGUMENT…
     local file=$1 expected=$2 code=0
+    # Every run is a first one: a credential that was refused twice is held back.
+    rm -rf "$XDG_STATE_HOME"
     shift 2
     "$binary" "$@" >"$file" 2>"$file.err" </dev/null || code=$?
     [ "$code" = "$expected" ] || {
