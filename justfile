@@ -23,6 +23,9 @@ counterparts:
     tests/counterparts/formats.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/keyring.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/run.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/sign_in.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/cloud_sign_in.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/mutual_tls.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
 
 # Speed against peers. A missed figure is said, and does not keep the next from being measured.
 bench:
