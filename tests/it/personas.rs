@@ -160,10 +160,3 @@ fn a_vendor_is_told_by_what_its_server_shows() {
         assert_eq!(added["server"]["vendor"], name, "{added}");
     }
 }
-
-#[test]
-fn an_unknown_preset_is_refused_with_the_nearest() {
-    let output = crate::support::fhirctl().args(["sandbox", "--as", "hapy"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean hapi"));
-}
