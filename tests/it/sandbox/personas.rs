@@ -156,7 +156,7 @@ fn what_is_open_and_what_is_published_is_as_at_the_vendor() {
     for (name, metadata, patient, smart) in [
         ("epic", 200, 401, 200),
         ("google", 401, 401, 404),
-        ("healthlake", 403, 403, 404),
+        ("healthlake", 401, 401, 404),
         ("helios", 200, 200, 200),
         ("hapi", 200, 200, 404),
     ] {
