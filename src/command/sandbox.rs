@@ -48,7 +48,10 @@ pub struct SandboxArgs {
     pub seed: u64,
 
     /// Behave as the server of this preset does; other options say otherwise
-    #[arg(long = "as", value_name = "PRESET", conflicts_with = "scenario", value_parser = Persona::find)]
+    #[arg(
+        long = "as", value_name = "PRESET", conflicts_with = "scenario",
+        value_parser = PossibleValuesParser::new(Persona::names()).try_map(|name| Persona::find(&name))
+    )]
     pub persona: Option<&'static Persona>,
 
     /// How clients have to sign in [default: as the preset demands, else none]; the secret is new at

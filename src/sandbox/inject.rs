@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::answer::{Content, Reply};
 use super::fault::{Effect, RetryAfter};
 use super::fhir::outcome::{Refusal, outcome};
+use super::persona::{Throttle, Wait};
 use super::sign_in::Method;
-use crate::serve::{Answer, Body, HeaderValue, Piece, Response, StatusCode, header};
+use crate::serve::{Answer, Body, HeaderName, HeaderValue, Piece, Response, StatusCode, header};
 
 /// How long the first part of a truncated body has to get on its way.
 const BEFORE_BREAK: Duration = Duration::from_millis(20);
@@ -76,8 +77,14 @@ pub(super) enum Instead {
     Raw(Answer),
 }
 
-/// `None` for an effect that leaves the answer in its place.
-pub(super) fn instead(effect: &Effect, method: Method, now: Timestamp) -> Option<Instead> {
+/// `None` for an effect that leaves the answer in its place. `throttle`: how a persona refuses those
+/// who ask too often.
+pub(super) fn instead(
+    effect: &Effect,
+    method: Method,
+    throttle: Option<&'static Throttle>,
+    now: Timestamp,
+) -> Option<Instead> {
     let reply = match effect {
         Effect::Drop => return Some(Instead::Raw(Answer::Close)),
         Effect::Reset => return Some(Instead::Raw(Answer::Reset)),
@@ -94,18 +101,7 @@ pub(super) fn instead(effect: &Effect, method: Method, now: Timestamp) -> Option
         Effect::Redirect(to) => {
             Reply::new(StatusCode::FOUND, Content::Empty).with(header::LOCATION, to)
         }
-        Effect::RateLimited(after) => {
-            let after = match after {
-                RetryAfter::Seconds(seconds) => seconds.to_string(),
-                RetryAfter::Date => http_date(now, RETRY_AFTER_SECONDS),
-            };
-            Reply::from(Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "throttled",
-                "too many requests (a fault of this sandbox)",
-            ))
-            .with(header::RETRY_AFTER, &after)
-        }
+        Effect::RateLimited(after) => throttled(*after, throttle, now),
         Effect::OutcomeError => Reply::ok(outcome(
             "error",
             "exception",
@@ -277,6 +273,42 @@ fn json_response(body: Body) -> Response<Body> {
         HeaderValue::from_static("application/fhir+json; charset=utf-8"),
     );
     response
+}
+
+fn throttled(after: RetryAfter, own: Option<&'static Throttle>, now: Timestamp) -> Reply {
+    let seconds = match after {
+        RetryAfter::Seconds(seconds) => i64::from(seconds),
+        RetryAfter::Date => RETRY_AFTER_SECONDS,
+    };
+    let filled = |text: &str| {
+        let text = text.replace("{seconds}", &seconds.to_string());
+        text.replace("{ms}", &(seconds * 1000).to_string())
+    };
+    let mut reply = Reply::from(Refusal::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "throttled",
+        "too many requests (a fault of this sandbox)",
+    ));
+    // A date is what was asked for, whoever it is that answers.
+    let retry_after = match (after, own.map(|own| own.retry_after).unwrap_or_default()) {
+        (RetryAfter::Date, _) => Some(http_date(now, seconds)),
+        (_, Wait::Seconds) => Some(seconds.to_string()),
+        (_, Wait::EpochMs) => Some((now.as_millisecond() + seconds * 1000).to_string()),
+        (_, Wait::Absent) => None,
+    };
+    if let Some(retry_after) = retry_after {
+        reply = reply.with(header::RETRY_AFTER, &retry_after);
+    }
+    let Some(own) = own else { return reply };
+    if let Some(page) = &own.page {
+        reply.content = Content::Text(&page.content_type, filled(&page.body).into());
+    }
+    for (name, value) in &own.headers {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            reply = reply.with(name, &filled(value));
+        }
+    }
+    reply
 }
 
 /// An HTTP date (RFC 9110, section 5.6.7) some seconds from now.

@@ -68,7 +68,7 @@ pub struct Persona {
     pub publisher: Option<String>,
     #[serde(default)]
     pub copyright: Option<String>,
-    /// Headers of every answer.
+    /// Headers of every answer; `{fhir}` stands for the version that is served, as `4.0.1/R4`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The media type of FHIR JSON, where it is not the standard's.
@@ -77,8 +77,17 @@ pub struct Persona {
     /// Whether it knows XML; if not, it answers 406 with nothing.
     #[serde(default = "yes")]
     pub xml: bool,
+    /// `None`: there is no such endpoint.
     #[serde(default)]
     pub health: Option<Health>,
+    #[serde(default)]
+    pub smart_configuration: SmartConfiguration,
+    /// How it refuses those who ask too often, where that differs from plain HTTP.
+    #[serde(default)]
+    pub throttle: Option<Throttle>,
+    /// Whether a path outside of the FHIR base is answered with 200 and a page of HTML.
+    #[serde(default)]
+    pub soft_404: bool,
     /// The header of its API key.
     #[serde(default)]
     pub api_key_header: Option<String>,
@@ -104,6 +113,52 @@ pub struct Health {
 #[serde(deny_unknown_fields)]
 pub struct Down {
     pub status: u16,
+    pub body: String,
+}
+
+/// Whether there is a SMART configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SmartConfiguration {
+    /// Where the sign-in has one.
+    #[default]
+    BySignIn,
+    Never,
+    /// Without a token endpoint while there is no sign-in.
+    Always,
+}
+
+/// The answer of a server that is asked too often. In headers and body `{seconds}` and `{ms}` stand
+/// for the time to wait.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    #[serde(default)]
+    pub retry_after: Wait,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// In the place of an OperationOutcome.
+    #[serde(default)]
+    pub page: Option<Page>,
+}
+
+/// What `Retry-After` is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wait {
+    #[default]
+    Seconds,
+    /// The time at which to come back, in milliseconds since 1970; no standard knows this.
+    EpochMs,
+    /// It is not sent.
+    Absent,
+}
+
+/// A body that is no FHIR.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    pub content_type: String,
     pub body: String,
 }
 
@@ -149,7 +204,11 @@ fn yes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
+    use crate::serve::{HeaderName, HeaderValue};
 
     #[test]
     fn every_persona_reads_and_bears_its_own_name() {
@@ -159,7 +218,31 @@ mod tests {
             assert_eq!(&read.name, name);
             assert!(read.base_path.is_empty() || read.base_path.starts_with('/'), "{name}");
             assert!(!read.base_path.ends_with('/'), "{name}");
+            let throttle = read.throttle.iter().flat_map(|throttle| &throttle.headers);
+            for (header, value) in read.headers.iter().chain(throttle) {
+                let plain = HeaderName::from_bytes(header.as_bytes()).is_ok()
+                    && HeaderValue::from_str(value).is_ok();
+                assert!(plain, "{name}: {header}: {value}");
+            }
+            if let Some(health) = &read.health {
+                assert!(health.path.starts_with('/'), "{name}");
+                for status in [health.status, health.down.status] {
+                    assert!((200..600).contains(&status), "{name}: {status}");
+                }
+            }
         }
         assert!(Persona::find("hapy").unwrap_err().contains("hapi"));
+    }
+
+    #[test]
+    fn every_preset_has_a_persona_and_every_persona_a_preset() {
+        let folder = |name: &str| -> BTreeSet<String> {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
+            let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            files.map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        let compiled: BTreeSet<String> = Persona::names().map(str::to_owned).collect();
+        assert_eq!(compiled, folder("vendors"));
+        assert_eq!(compiled, folder("personas"));
     }
 }

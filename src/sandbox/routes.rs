@@ -12,7 +12,7 @@ use super::fhir::search::Search;
 use super::fhir::store::{Version, instant};
 use super::fhir::table::{self, Type};
 use super::inject::Struck;
-use super::persona::Health;
+use super::persona::Persona;
 use super::site::{Site, health, health_of, locked, pairs};
 use crate::model::server::FhirVersion;
 use crate::serve::{HeaderName, Method, Received, Request, StatusCode, header};
@@ -38,15 +38,15 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// `health`: the endpoint of a persona, in the place of the usual ones.
-    pub(super) fn of(path: &str, base_path: &str, health: Option<&Health>) -> Route {
+    /// A persona has the health endpoint that it names, or none, in the place of the usual ones.
+    pub(super) fn of(path: &str, base_path: &str, persona: Option<&Persona>) -> Route {
         let path = path.replace("%24", "$");
-        match health {
-            Some(own) if own.path == path => return Route::Health,
-            None if matches!(path.as_str(), "/health" | "/actuator/health") => {
-                return Route::Health;
-            }
-            _ => {}
+        let is_health = match persona {
+            Some(persona) => persona.health.as_ref().is_some_and(|own| own.path == path),
+            None => matches!(path.as_str(), "/health" | "/actuator/health"),
+        };
+        if is_health {
+            return Route::Health;
         }
         let Some(below) = path.strip_prefix(base_path).filter(|rest| rest.starts_with('/')) else {
             return Route::Nowhere;
@@ -55,7 +55,7 @@ impl Route {
         let own = |part: &str| part.to_owned();
         match parts.as_slice() {
             ["metadata"] => Route::Metadata,
-            ["health"] | ["actuator", "health"] if health.is_none() => Route::Health,
+            ["health"] | ["actuator", "health"] if persona.is_none() => Route::Health,
             [".well-known", "smart-configuration"] => Route::SmartConfiguration,
             ["$versions"] => Route::Versions,
             [name, "_search"] => Route::SearchByPost { name: own(name) },
@@ -477,6 +477,23 @@ mod tests {
             ("/Patient", Route::Nowhere),
         ] {
             assert_eq!(Route::of(path, "/fhir", None), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_persona_has_the_health_endpoint_that_it_names_or_none() {
+        for (name, path, route) in [
+            ("hapi", "/actuator/health", Route::Health),
+            ("hapi", "/health", Route::Nowhere),
+            ("hapi", "/fhir/health", Route::Nowhere),
+            ("ibm-fhir", "/fhir-server/api/v4/%24healthcheck", Route::Health),
+            ("helios", "/health", Route::Health),
+            ("epic", "/health", Route::Nowhere),
+            ("epic", "/FHIRProxy/api/FHIR/R4/health", Route::Nowhere),
+            ("epic", "/FHIRProxy/api/FHIR/R4/metadata", Route::Metadata),
+        ] {
+            let persona = Persona::find(name).unwrap();
+            assert_eq!(Route::of(path, &persona.base_path, Some(persona)), route, "{name} {path}");
         }
     }
 }

@@ -6,15 +6,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::answer::{Content, Format, Reply, accepts_gzip, text};
 use super::certificate::Leaf;
 use super::fault::Effect;
+use super::fhir::capability::version_number;
 use super::fhir::outcome::Refusal;
 use super::fhir::people;
 use super::fhir::store::Store;
 use super::inject::{Instead, Struck, change, instead};
-use super::persona::{Health, Persona};
+use super::persona::{Health, Persona, SmartConfiguration};
 use super::routes::{self, Route, Statement};
 use super::scenario::ServerPlan;
 use super::sign_in::{API_KEY_PARAMETER, Credential, Method, SignIn};
@@ -23,6 +25,9 @@ use crate::model::Clock;
 use crate::model::server::FhirVersion;
 use crate::serve::{Answer, Handler, HeaderName, HeaderValue, Request, StatusCode, Tls, header};
 
+/// What a portal answers whatever it is asked for.
+const PORTAL: &str = "<!doctype html>\n<html><head><title>Portal</title></head>\
+                      <body><div id=\"app\"></div></body></html>\n";
 /// Most requests that are remembered; older ones are forgotten.
 const LOG: usize = 10_000;
 
@@ -53,6 +58,8 @@ pub(super) struct Site {
     pub(super) statements: Mutex<Vec<Statement>>,
     clock: Clock,
     pub(super) persona: Option<&'static Persona>,
+    /// Of the persona.
+    own_headers: Vec<(HeaderName, HeaderValue)>,
     /// The path of the FHIR base, such as `/fhir`.
     pub(super) base_path: &'static str,
     /// `http://127.0.0.1:8080/fhir`.
@@ -94,6 +101,7 @@ impl Site {
             statements: Mutex::default(),
             clock,
             persona: plan.persona,
+            own_headers: own_headers(plan),
             base_path: plan.base_path(),
             base,
             sign_in,
@@ -144,30 +152,33 @@ impl Site {
         }
         let format = negotiated.as_ref().copied().unwrap_or(Format::Json);
         let provider = || self.sign_in.as_ref()?.answer(request, self.now());
-        let reply = match struck.instead.and_then(|it| instead(it, self.method, self.now())) {
-            Some(Instead::Raw(answer)) => return self.labelled(request, answer),
-            Some(Instead::Reply(reply)) => reply,
-            None => {
-                if let Some(answer) = provider() {
-                    return self.labelled(request, Answer::Reply(answer));
-                }
-                let health = self.persona.and_then(|persona| persona.health.as_ref());
-                let route = Route::of(&request.path, self.base_path, health);
-                if self.is_protected(&route) && credential != Credential::Right {
-                    self.unauthorized(request, credential)
-                } else if let Some(kind) = self.forbidden(request, &route) {
-                    let why = format!("the token's scopes do not permit {kind}");
-                    Refusal::new(StatusCode::FORBIDDEN, "forbidden", why).into()
-                } else {
-                    match negotiated {
-                        // Health is no FHIR and has one format alone.
-                        Err(refusal) if route != Route::Health => refusal.into(),
-                        _ => routes::answer(self, request, &route, &query, format, struck)
-                            .unwrap_or_else(Reply::from),
+        let throttle = self.persona.and_then(|persona| persona.throttle.as_ref());
+        let reply =
+            match struck.instead.and_then(|it| instead(it, self.method, throttle, self.now())) {
+                Some(Instead::Raw(answer)) => return self.labelled(request, answer),
+                Some(Instead::Reply(reply)) => reply,
+                None => {
+                    if let Some(answer) = provider() {
+                        return self.labelled(request, Answer::Reply(answer));
+                    }
+                    let route = Route::of(&request.path, self.base_path, self.persona);
+                    if route == Route::Nowhere && self.answers_anything(&request.path) {
+                        Reply::new(StatusCode::OK, Content::Text("text/html", PORTAL.into()))
+                    } else if self.is_protected(&route) && credential != Credential::Right {
+                        self.unauthorized(request, credential)
+                    } else if let Some(kind) = self.forbidden(request, &route) {
+                        let why = format!("the token's scopes do not permit {kind}");
+                        Refusal::new(StatusCode::FORBIDDEN, "forbidden", why).into()
+                    } else {
+                        match negotiated {
+                            // Health is no FHIR and has one format alone.
+                            Err(refusal) if route != Route::Health => refusal.into(),
+                            _ => routes::answer(self, request, &route, &query, format, struck)
+                                .unwrap_or_else(Reply::from),
+                        }
                     }
                 }
-            }
-        };
+            };
         let without_body = request.method == crate::serve::Method::HEAD;
         let mut response = reply.finish(format, accepts_gzip(&request.headers), without_body);
         for effect in &struck.changes {
@@ -196,8 +207,21 @@ impl Site {
         (!sign_in.permits(request, name, self.now())).then(|| name.clone())
     }
 
+    /// Whether a path outside of the base gets a page, and no 404.
+    fn answers_anything(&self, path: &str) -> bool {
+        self.persona.is_some_and(|persona| persona.soft_404) && !path.starts_with(self.base_path)
+    }
+
     pub(super) fn smart_configuration(&self) -> Option<serde_json::Value> {
-        self.sign_in.as_ref()?.configuration()
+        let habit = self.persona.map(|persona| persona.smart_configuration).unwrap_or_default();
+        let of_sign_in = self.sign_in.as_ref().and_then(SignIn::configuration);
+        match habit {
+            SmartConfiguration::BySignIn => of_sign_in,
+            SmartConfiguration::Never => None,
+            SmartConfiguration::Always => {
+                of_sign_in.or_else(|| Some(json!({"capabilities": [], "scopes_supported": []})))
+            }
+        }
     }
 
     fn unauthorized(&self, request: &Request, credential: Credential) -> Reply {
@@ -235,12 +259,8 @@ impl Site {
             headers.insert(name, id);
         }
         if let Some(persona) = self.persona {
-            for (name, value) in &persona.headers {
-                if let (Ok(name), Ok(value)) =
-                    (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
-                {
-                    headers.insert(name, value);
-                }
+            for (name, value) in &self.own_headers {
+                headers.entry(name).or_insert_with(|| value.clone());
             }
             let is_fhir = text(headers, &header::CONTENT_TYPE)
                 .is_some_and(|kind| kind.starts_with("application/fhir+json"));
@@ -312,6 +332,17 @@ impl Handler for Site {
         };
         self.certificates.get(&leaf).cloned()
     }
+}
+
+fn own_headers(plan: &ServerPlan) -> Vec<(HeaderName, HeaderValue)> {
+    let fhir = format!("{}/{}", version_number(plan.fhir_version), plan.fhir_version);
+    let headers = plan.persona.iter().flat_map(|persona| &persona.headers);
+    headers
+        .filter_map(|(name, value)| {
+            let value = HeaderValue::from_str(&value.replace("{fhir}", &fhir)).ok()?;
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+        })
+        .collect()
 }
 
 /// The decoded pairs of a query or a form.

@@ -95,6 +95,11 @@ fn play(statement: &mut Value, persona: &Persona) {
         }
         None => {}
     }
+    if !persona.xml {
+        let description = "A small FHIR server with synthetic records, for trials and drills. \
+                           Requests and answers are JSON.";
+        members.insert("description".into(), description.into());
+    }
     if let Some(copyright) = &persona.copyright {
         members.insert("copyright".into(), copyright.as_str().into());
     }

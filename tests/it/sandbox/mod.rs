@@ -1,5 +1,6 @@
 //! `sandbox` as its users meet it: what it announces, what is on the wire, how it ends.
 
+mod personas;
 mod wire;
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
