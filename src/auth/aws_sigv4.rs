@@ -91,7 +91,13 @@ fn told_apart(keys: &Keys, settings: &AwsSigv4) -> Option<Vec<String>> {
 }
 
 async fn found(source: &Source, means: &Means) -> Result<Keys, Failure> {
-    FOUND.keys(source, means.transport.now(), || chain::find(source, means)).await
+    let keys = FOUND.keys(source, means.transport.now(), || chain::find(source, means)).await;
+    let place = match source {
+        Source::Profile(name) => format!("aws:profile/{name}"),
+        Source::Chain => "aws:default".to_owned(),
+    };
+    means.credentials.used(&place, keys.is_ok());
+    keys
 }
 
 /// Signs with keys that stay.

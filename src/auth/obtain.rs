@@ -388,7 +388,10 @@ async fn send(
 ) -> Result<Answer, Failure> {
     let now = keeper.now();
     if matches!(ask.how, How::Get) {
-        return super::token::ask_machine(ask, now).await;
+        let answer = super::token::ask_machine(ask, now).await;
+        let place = format!("{}:machine", server.auth.method());
+        keeper.credentials().serving(&server.name).used(&place, answer.is_ok());
+        return answer;
     }
     let client = beside(keeper, server, &ask.endpoint).await?;
     super::token::request(&client, ask, now, deadline).await

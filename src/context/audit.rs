@@ -311,14 +311,13 @@ fn end(exit: Exit) {
 mod tests {
     use super::*;
     use crate::audit::{Filter, Record};
-    use crate::model::SecretRef;
 
     fn records(audit: &Audit) -> Vec<Record> {
         let filter = Filter { last: 100, ..Filter::default() };
         audit.log().unwrap().read(&filter).unwrap().records
     }
 
-    fn used<'a>(server: &'a str, reference: &'a SecretRef) -> Use<'a> {
+    fn used<'a>(server: &'a str, reference: &'a str) -> Use<'a> {
         Use { server: Some(server), reference, kind: UseKind::Resolved, error: None }
     }
 
@@ -327,12 +326,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let audit = Audit::new(Some(dir.path().to_owned()), Clock::system(), "check");
         let observe = audit.observer();
-        let reference = SecretRef::parse("env:A").unwrap();
         for server in ["a", "b", "a", "a"] {
-            observe(&used(server, &reference));
+            observe(&used(server, "env:A"));
         }
         let missing = Some(CredentialErrorKind::Missing);
-        observe(&Use { error: missing, ..used("a", &reference) });
+        observe(&Use { error: missing, ..used("a", "env:A") });
         audit.finish();
         let told: Vec<_> = records(&audit)
             .into_iter()
@@ -354,7 +352,7 @@ mod tests {
     fn changes_come_behind_the_credentials_that_were_used_for_them() {
         let dir = tempfile::tempdir().unwrap();
         let audit = Audit::new(Some(dir.path().to_owned()), Clock::system(), "set");
-        audit.observer()(&used("a", &SecretRef::parse("env:A").unwrap()));
+        audit.observer()(&used("a", "env:A"));
         audit.outcome(Some("a"), "timeouts.total", &Ok(()));
         let failed: Result<()> = Err(Error::config("no"));
         audit.outcome(Some("a"), "labels", &failed);

@@ -71,11 +71,12 @@ pub struct Credentials {
 /// Told of every use of a reference, also of one that was resolved before.
 pub type Observer = Arc<dyn Fn(&Use<'_>) + Send + Sync>;
 
-/// One use of a reference; it holds nothing secret.
+/// One use of a credential; it holds nothing secret.
 #[derive(Clone, Copy, Debug)]
 pub struct Use<'a> {
     pub server: Option<&'a str>,
-    pub reference: &'a SecretRef,
+    /// The reference, or the place where another program's conventions keep it.
+    pub reference: &'a str,
     pub kind: UseKind,
     /// Why it failed.
     pub error: Option<CredentialErrorKind>,
@@ -127,7 +128,7 @@ impl Credentials {
     /// reference and never a secret.
     pub async fn resolve(&self, reference: &SecretRef) -> Result<Secret, CredentialError> {
         let found = self.known_or_found(reference).await;
-        self.tell(reference, UseKind::Resolved, found.as_ref().err());
+        self.tell(&reference.to_string(), UseKind::Resolved, found.as_ref().err());
         found
     }
 
@@ -156,7 +157,7 @@ impl Credentials {
         let (name, field) = keyring_entry(reference, "stored")?;
         self.forget(reference);
         let stored = keyring::set(name, field, secret, self.inner.policy.interactive).await;
-        self.tell(reference, UseKind::Stored, stored.as_ref().err());
+        self.tell(&reference.to_string(), UseKind::Stored, stored.as_ref().err());
         stored
     }
 
@@ -168,13 +169,21 @@ impl Credentials {
         let (name, field) = keyring_entry(reference, "deleted")?;
         self.forget(reference);
         let deleted = keyring::delete(name, field, self.inner.policy.interactive).await;
-        self.tell(reference, UseKind::Deleted, deleted.as_ref().err());
+        self.tell(&reference.to_string(), UseKind::Deleted, deleted.as_ref().err());
         deleted
     }
 
-    fn tell(&self, reference: &SecretRef, kind: UseKind, error: Option<&CredentialError>) {
+    /// Tells of a credential that no reference names: the machine's own, or another program's.
+    pub fn used(&self, place: &str, is_found: bool) {
+        self.told(place, UseKind::Resolved, (!is_found).then_some(CredentialErrorKind::Missing));
+    }
+
+    fn tell(&self, reference: &str, kind: UseKind, error: Option<&CredentialError>) {
+        self.told(reference, kind, error.map(|error| error.kind));
+    }
+
+    fn told(&self, reference: &str, kind: UseKind, error: Option<CredentialErrorKind>) {
         if let Some(observer) = &self.observer {
-            let error = error.map(|error| error.kind);
             observer(&Use { server: self.server.as_deref(), reference, kind, error });
         }
     }

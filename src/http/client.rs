@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use url::Url;
@@ -14,6 +13,7 @@ use uuid::Uuid;
 
 use super::body::{self, BodyError};
 use super::classify::{self, Circumstances};
+use super::exchange::{Credential, Exchange, Request, Unsigned};
 use super::identity::CertificateFacts;
 use super::proxy;
 use super::resolve::{Rules, SystemResolver};
@@ -22,128 +22,13 @@ use super::timing::{ConnectMarks, Marks};
 use super::tls::{self, Peer, Seen};
 use super::{Failure, Identity, Stage, Transport, parse_retry_after};
 use crate::model::server::{BaseUrl, MetadataService, RateLimit, Server, is_loopback};
-use crate::model::{Certificate, Code, HttpFacts, Secret, Timing, limits};
+use crate::model::{Certificate, Code, HttpFacts, Timing, limits};
 
 pub use look::{Presented, PresentedCertificate};
 
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd, deflate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-
-/// Signs a request whose method, URL, headers and body are complete; gives the headers to add.
-///
-/// The URL is the one that is sent. Its query is strictly encoded ([`signing::strictly_encoded`]).
-pub type Signer = Arc<
-    dyn Fn(Unsigned) -> BoxFuture<'static, Result<Vec<(HeaderName, HeaderValue)>, Failure>>
-        + Send
-        + Sync,
->;
-
-/// A request as a [`Signer`] sees it.
-#[derive(Debug)]
-pub struct Unsigned {
-    pub method: http::Method,
-    pub url: Url,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-/// What proves who we are, ready to be put into a request. It is for one origin only.
-#[derive(Clone, Default)]
-pub struct Credential {
-    /// Values are marked sensitive.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// An API key in the query.
-    pub query: Option<(String, Secret)>,
-    /// Whether there is a secret in it, which is not for everyone's ears.
-    pub confidential: bool,
-    /// Proves each request by a signature over it.
-    pub signer: Option<Signer>,
-}
-
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential")
-            .field("headers", &self.headers)
-            .field("query", &self.query)
-            .field("confidential", &self.confidential)
-            .field("signs", &self.signer.is_some())
-            .finish()
-    }
-}
-
-/// What a `POST` carries.
-#[derive(Clone, Copy)]
-pub struct Body<'a> {
-    pub content_type: &'static str,
-    pub bytes: &'a [u8],
-    /// Whether there is a secret in it.
-    pub confidential: bool,
-}
-
-impl std::fmt::Debug for Body<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Body({}, {} bytes)", self.content_type, self.bytes.len())
-    }
-}
-
-/// One `GET`, or one `POST` when there is a body.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    pub url: Url,
-    pub accept: &'a str,
-    pub credential: Option<&'a Credential>,
-    /// Most bytes of the body after decompression.
-    pub max_body: u64,
-    /// The instant by which an answer has to be there, whatever the timeouts say.
-    pub deadline: Instant,
-    /// An entity tag to revalidate against (RFC 9110 §13.1.2).
-    pub if_none_match: Option<&'a str>,
-    pub body: Option<Body<'a>>,
-}
-
-/// A complete answer.
-#[derive(Debug)]
-pub struct Exchange {
-    pub http: HttpFacts,
-    pub timing: Timing,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    /// How long our own rate limit held the request back before it was sent.
-    pub held_back: Duration,
-    /// Whether the request was proved by a signature over it.
-    pub signed: bool,
-    received_at: Timestamp,
-}
-
-impl Exchange {
-    /// Where it redirects to from this URL, when it does.
-    #[must_use]
-    pub fn redirect(&self, url: &Url) -> Option<Url> {
-        redirect_target(self, url)
-    }
-
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.http.status.unwrap_or(0)
-    }
-
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    #[must_use]
-    pub fn content_type(&self) -> Option<&str> {
-        self.header("content-type")
-    }
-
-    /// How long the server asks us to wait.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        parse_retry_after(self.header("retry-after")?, self.received_at)
-    }
-}
 
 /// A client for one server: one configuration, one set of connections.
 pub struct Client {
@@ -331,7 +216,7 @@ impl Client {
         for _ in 0..=limits::REDIRECTS {
             let mut exchange = self.exchange(request, &url, start, end).await?;
             exchange.held_back = held_back;
-            let Some(target) = redirect_target(&exchange, &url) else { return Ok(exchange) };
+            let Some(target) = exchange.redirect(&url) else { return Ok(exchange) };
             // What is posted is for this address alone: nothing of it is sent on.
             if target.origin() != url.origin() || request.body.is_some() {
                 return Err(self.refuse_redirect(
@@ -619,14 +504,6 @@ impl Client {
             http.request_id.as_deref().unwrap_or("-"),
         ));
     }
-}
-
-/// Where a redirect leads, when the answer is one that says where.
-fn redirect_target(exchange: &Exchange, url: &Url) -> Option<Url> {
-    if !matches!(exchange.status(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    url.join(exchange.header("location")?).ok()
 }
 
 /// The host as the TLS library names it: an IPv6 address without its brackets.

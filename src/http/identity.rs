@@ -167,6 +167,7 @@ fn pkcs12(bytes: &[u8], password: &str, file: &Path) -> Result<Keys, Failure> {
         }
         P12Error::MacError(_) | P12Error::UnpadError | P12Error::Pkcs5Error(_) => {
             unusable(format!("the password of the PKCS#12 file {shown} is wrong"))
+                .hint("Correct the secret that tls.client_certificate.password refers to.")
         }
         P12Error::UnsupportedEncryptionScheme | P12Error::UnsupportedMacAlgorithm => unusable(
             format!("the PKCS#12 file {shown} is encrypted in a way that is not known"),

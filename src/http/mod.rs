@@ -7,6 +7,7 @@
 mod body;
 mod classify;
 mod client;
+mod exchange;
 mod identity;
 pub mod machine;
 mod proxy;
@@ -17,9 +18,8 @@ mod timing;
 mod tls;
 mod transport;
 
-pub use client::{
-    Body, Client, Credential, Exchange, Presented, PresentedCertificate, Request, Signer, Unsigned,
-};
+pub use client::{Client, Presented, PresentedCertificate};
+pub use exchange::{Body, Credential, Exchange, Request, Signer, Unsigned};
 pub use identity::{CertificateFacts, certificate_facts, certificates_in};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;

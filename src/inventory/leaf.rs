@@ -321,7 +321,9 @@ fn query(text: &str) -> Result<(), Flaw> {
     if text.trim().is_empty() {
         return bad("nothing stands here");
     }
-    if text.contains("://") || text.starts_with("//") {
+    // Behind the question mark stand values, and those of FHIR are often URLs: a code's system.
+    let path = text.split('?').next().unwrap_or_default();
+    if path.contains("://") || path.starts_with("//") {
         return bad("write a path below the server's base URL, such as Patient?_summary=count");
     }
     if text.chars().any(|c| c.is_control() || c == '#') {
@@ -423,6 +425,7 @@ mod tests {
             ("header", "X-Tenant"),
             ("code", "tcp.refused"),
             ("query", "Patient?_summary=count"),
+            ("query", "Observation?code=http://loinc.org|8480-6"),
             ("exclusion", "party=identity_provider"),
             ("zone", "America/Argentina/Buenos_Aires"),
             ("pin", "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),

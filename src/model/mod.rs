@@ -3,6 +3,7 @@
 //! Nothing enters but plain values; nothing here opens a file or a connection. Every other room
 //! may use this one, and this one uses no other.
 
+pub mod base_url;
 pub mod clock;
 pub mod code;
 pub mod error;

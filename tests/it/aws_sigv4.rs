@@ -286,6 +286,15 @@ fn keys_are_found_wherever_the_aws_tools_find_them() {
             );
             assert_eq!(seen.headers.get("x-amz-security-token").map(String::as_str), token);
         }
+        // Where no reference names them, the log still says where they came from.
+        let place = match auth {
+            "" => Some("aws:default"),
+            _ if auth.starts_with(", profile: ") => Some("aws:profile/"),
+            _ => None,
+        };
+        let log = desk.fhirctl().args(["audit", "log", "-o", "json"]).output().unwrap();
+        let log = String::from_utf8_lossy(&log.stdout).into_owned();
+        assert_eq!(log.matches(place.unwrap_or("env:K")).count(), 1, "{log}");
     }
 }
 

@@ -64,7 +64,10 @@ async fn run_with_token(session: &mut Session<'_>, token: &Token) -> Draft {
         Ok(exchange) if exchange.status() == 401 => {
             Draft::of(&exchange).with(judge_status(&exchange, true))
         }
-        Ok(exchange) => Draft::of(&exchange).good(described(session, token)),
+        Ok(exchange) => match client_certificate(&exchange) {
+            Some(problem) => Draft::of(&exchange).with(problem),
+            None => Draft::of(&exchange).good(described(session, token)),
+        },
         Err(failure) => Draft::broken(&failure),
     }
 }
