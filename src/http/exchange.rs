@@ -13,7 +13,7 @@ use crate::model::{HttpFacts, Secret, Timing};
 
 /// Signs a request whose method, URL, headers and body are complete; gives the headers to add.
 ///
-/// The URL is the one that is sent. Its query is strictly encoded ([`super::signing::strictly_encoded`]).
+/// The URL is the one that is sent. Its query is strictly encoded.
 pub type Signer = Arc<
     dyn Fn(Unsigned) -> BoxFuture<'static, Result<Vec<(HeaderName, HeaderValue)>, Failure>>
         + Send
