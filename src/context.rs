@@ -16,11 +16,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use self::audit::Audit;
 use crate::auth::Keeper;
+use crate::auth::Surroundings;
 use crate::credentials::{Credentials, Policy};
 use crate::http::Transport;
 use crate::inventory::{self, Inventory, Overrides};
 use crate::model::{Clock, Error, Exit, Result, SecretRef, Server};
-use crate::probe::Surroundings;
 use crate::render::{self, Format, Output, Style};
 
 /// What every command may be told. Each option has an environment variable beside it.

@@ -12,6 +12,7 @@
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod bulk;
 pub mod cli;
 pub mod command;
 pub mod context;

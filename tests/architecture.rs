@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["sandbox", "view"],
     &["render"],
     &["lint"],
-    &["probe"],
+    &["bulk", "probe"],
     &["auth"],
     &["serve"],
     &["inventory", "credentials", "http", "audit"],

@@ -27,14 +27,15 @@ mod seal;
 mod smart_backend;
 mod token;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::header::{HeaderName, HeaderValue};
 
 use crate::credentials::{CredentialError, Credentials};
-use crate::http::{Credential, Failure, Identity, Stage};
+use crate::http::{Credential, Failure, Identity, Stage, Transport};
 use crate::model::server::{Auth, HeaderValue as Extra, Server};
-use crate::model::{Code, Secret, SecretRef};
+use crate::model::{Clock, Code, Secret, SecretRef};
 
 pub use hold_back::Record;
 pub use keeper::{Freshness, Keeper};
@@ -42,6 +43,15 @@ pub use obtain::{asked_scopes, can_keep, kept, redeem};
 pub use token::Token;
 
 use keeper::Ticket;
+
+/// What a run shares between all servers.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub transport: Arc<Transport>,
+    pub credentials: Credentials,
+    pub keeper: Keeper,
+    pub clock: Clock,
+}
 
 /// What proves who we are to one server, for one conversation.
 #[derive(Debug)]

@@ -16,12 +16,12 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 
 use crate::auth::Keeper;
+use crate::auth::Surroundings;
 use crate::context::{Context, Outcome};
 use crate::http::Failure;
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::{Error, Result, SecretRef};
-use crate::probe::Surroundings;
 
 /// Get, try, renew and rotate the credentials of servers
 #[derive(Debug, Args)]

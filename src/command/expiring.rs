@@ -8,13 +8,13 @@ use futures_util::StreamExt as _;
 use super::selector::SelectorArgs;
 use super::{change, lint};
 use crate::auth;
+use crate::auth::Surroundings;
 use crate::context::{Context, Outcome, parse_duration};
 use crate::http::{self, CertificateFacts, Client, Failure, Presented};
 use crate::inventory;
 use crate::lint::expiring::{Evidence, Seen, endings};
 use crate::model::server::ClientCertificate;
 use crate::model::{Result, Server};
-use crate::probe::Surroundings;
 use crate::render::Format;
 use crate::view::expiring::{ExpiringRun, NotSeen};
 

@@ -1,11 +1,13 @@
 //! One server's client: its settings, its connections, its requests.
 
 mod look;
+mod open;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use url::Url;
@@ -13,7 +15,7 @@ use uuid::Uuid;
 
 use super::body::{self, BodyError};
 use super::classify::{self, Circumstances};
-use super::exchange::{Credential, Exchange, Request, Unsigned};
+use super::exchange::{Body, Credential, Exchange, Request, Unsigned};
 use super::identity::CertificateFacts;
 use super::proxy;
 use super::resolve::{Rules, SystemResolver};
@@ -25,6 +27,7 @@ use crate::model::server::{BaseUrl, MetadataService, RateLimit, Server, is_loopb
 use crate::model::{Certificate, Code, HttpFacts, Timing, limits};
 
 pub use look::{Presented, PresentedCertificate};
+pub use open::Answer;
 
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd, deflate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -211,7 +214,7 @@ impl Client {
         let deadline = request.deadline + held_back;
         let start = Instant::now();
         let end = deadline.min(start + self.total);
-        self.check_transport(request)?;
+        self.check_transport(&request.url, request.credential, request.body.as_ref())?;
         let mut url = request.url.clone();
         for _ in 0..=limits::REDIRECTS {
             let mut exchange = self.exchange(request, &url, start, end).await?;
@@ -243,7 +246,7 @@ impl Client {
         let held_back = self.transport.admit(&request.url, self.rate_limit).await;
         let start = Instant::now();
         let end = (request.deadline + held_back).min(start + self.total);
-        self.check_transport(request)?;
+        self.check_transport(&request.url, request.credential, request.body.as_ref())?;
         let mut exchange = self.exchange(request, &request.url, start, end).await?;
         exchange.held_back = held_back;
         Ok(exchange)
@@ -251,21 +254,22 @@ impl Client {
 
     /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
     /// an allowed address.
-    fn check_transport(&self, request: &Request<'_>) -> Result<(), Failure> {
-        let confidential = request.credential.is_some_and(|credential| credential.confidential)
-            || request.body.is_some_and(|body| body.confidential);
-        if confidential
-            && request.url.scheme() == "http"
-            && !self.allow_insecure
-            && !is_loopback(&request.url)
-        {
+    fn check_transport(
+        &self,
+        url: &Url,
+        credential: Option<&Credential>,
+        body: Option<&Body<'_>>,
+    ) -> Result<(), Failure> {
+        let confidential = credential.is_some_and(|credential| credential.confidential)
+            || body.is_some_and(|body| body.confidential);
+        if confidential && url.scheme() == "http" && !self.allow_insecure && !is_loopback(url) {
             return Err(Failure::new(
                 Stage::Setup,
                 Code::new("auth.insecure_transport"),
                 "a credential is not sent over plain HTTP",
             ));
         }
-        self.check_address(&request.url)
+        self.check_address(url)
     }
 
     /// A name is checked where it is resolved.
@@ -287,11 +291,9 @@ impl Client {
     ) -> Result<Exchange, Failure> {
         let request_id = Uuid::new_v4().to_string();
         let mut headers = self.request_headers(request, &request_id);
-        let mut sent_url = with_key(url, request.credential);
-        if request.credential.is_some_and(|credential| credential.signer.is_some()) {
-            sent_url = signing::strictly_encoded(sent_url);
-        }
-        self.sign(request, &sent_url, &mut headers).await?;
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        let body = request.body.as_ref().map(|body| body.bytes).unwrap_or_default();
+        let sent_url = prove(request.credential, &method, url, body, &mut headers).await?;
         self.marks.reset();
         let prepared = match &request.body {
             Some(body) => self.inner.post(sent_url).body(body.bytes.to_vec()),
@@ -342,35 +344,38 @@ impl Client {
                 })
             }
             Err(error) => {
-                let failure = match error {
-                    BodyError::TooLarge => Failure::new(
-                        Stage::Http,
-                        Code::new("http.too_large"),
-                        format!(
-                            "the answer is longer than {} MiB",
-                            body::wire_limit(request.max_body) >> 20
-                        ),
-                    ),
-                    BodyError::DecompressionLimit => Failure::new(
-                        Stage::Http,
-                        Code::new("http.decompression_limit"),
-                        format!(
-                            "{wire_bytes} bytes unpack to more than {} MiB",
-                            request.max_body >> 20
-                        ),
-                    ),
-                    BodyError::BadEncoding(reason) => Failure::new(
-                        Stage::Http,
-                        Code::new("http.bad_encoding"),
-                        format!("the body cannot be unpacked: {reason}"),
-                    ),
-                    BodyError::Transport(error) => {
-                        self.with_circumstances(url, start, |known| classify::body(&error, known))
-                    }
-                };
+                let failure = self.body_failure(error, url, start, wire_bytes, request.max_body);
                 Err(self.broken(failure, url, start, Some(first_byte), http))
             }
         }
+    }
+
+    /// Names what broke while a body was read.
+    fn body_failure(
+        &self,
+        error: BodyError,
+        url: &Url,
+        start: Instant,
+        wire_bytes: u64,
+        max_body: u64,
+    ) -> Failure {
+        let (code, message) = match error {
+            BodyError::TooLarge => (
+                "http.too_large",
+                format!("the answer is longer than {} MiB", body::wire_limit(max_body) >> 20),
+            ),
+            BodyError::DecompressionLimit => (
+                "http.decompression_limit",
+                format!("{wire_bytes} bytes unpack to more than {} MiB", max_body >> 20),
+            ),
+            BodyError::BadEncoding(reason) => {
+                ("http.bad_encoding", format!("the body cannot be unpacked: {reason}"))
+            }
+            BodyError::Transport(error) => {
+                return self.with_circumstances(url, start, |known| classify::body(&error, known));
+            }
+        };
+        Failure::new(Stage::Http, Code::new(code), message)
     }
 
     fn request_headers(&self, request: &Request<'_>, request_id: &str) -> HeaderMap {
@@ -394,30 +399,6 @@ impl Client {
             headers.insert(name.clone(), value.clone());
         }
         headers
-    }
-
-    /// Adds the headers of a signature, where the credential signs.
-    async fn sign(
-        &self,
-        request: &Request<'_>,
-        url: &Url,
-        headers: &mut HeaderMap,
-    ) -> Result<(), Failure> {
-        let Some(signer) = request.credential.and_then(|credential| credential.signer.as_ref())
-        else {
-            return Ok(());
-        };
-        let body = request.body.as_ref();
-        let unsigned = Unsigned {
-            method: if body.is_some() { http::Method::POST } else { http::Method::GET },
-            url: url.clone(),
-            headers: headers.clone(),
-            body: body.map(|body| body.bytes.to_vec()).unwrap_or_default(),
-        };
-        for (name, value) in signer(unsigned).await? {
-            headers.insert(name, value);
-        }
-        Ok(())
     }
 
     fn note_answer(&self, http: &mut HttpFacts, response: &reqwest::Response, now: Timestamp) {
@@ -490,6 +471,17 @@ impl Client {
     }
 
     fn trace(&self, url: &Url, http: &HttpFacts, timing: &Timing, failure: Option<&Failure>) {
+        self.trace_call(&Method::GET, url, http, timing, failure);
+    }
+
+    fn trace_call(
+        &self,
+        method: &Method,
+        url: &Url,
+        http: &HttpFacts,
+        timing: &Timing,
+        failure: Option<&Failure>,
+    ) {
         let Some(trace) = &self.transport.trace else { return };
         let outcome = match (failure, http.status) {
             (Some(failure), _) => failure.code.to_string(),
@@ -497,7 +489,7 @@ impl Client {
             (None, None) => "no answer".to_owned(),
         };
         trace(&format!(
-            "GET {} → {outcome}, {:.1} ms, {} bytes, X-Request-Id {}",
+            "{method} {} → {outcome}, {:.1} ms, {} bytes, X-Request-Id {}",
             without_values(url),
             timing.total_ms,
             http.wire_bytes,
@@ -523,6 +515,31 @@ fn user_agent(server: &Server) -> HeaderValue {
     contact
         .and_then(|contact| HeaderValue::from_str(&format!("{PLAIN} ({contact})")).ok())
         .unwrap_or(HeaderValue::from_static(PLAIN))
+}
+
+/// The URL as it is sent. Where the credential signs, the headers of its signature are added.
+async fn prove(
+    credential: Option<&Credential>,
+    method: &Method,
+    url: &Url,
+    body: &[u8],
+    headers: &mut HeaderMap,
+) -> Result<Url, Failure> {
+    let url = with_key(url, credential);
+    let Some(signer) = credential.and_then(|credential| credential.signer.as_ref()) else {
+        return Ok(url);
+    };
+    let url = signing::strictly_encoded(url);
+    let unsigned = Unsigned {
+        method: method.clone(),
+        url: url.clone(),
+        headers: headers.clone(),
+        body: body.to_vec(),
+    };
+    for (name, value) in signer(unsigned).await? {
+        headers.insert(name, value);
+    }
+    Ok(url)
 }
 
 fn with_key(url: &Url, credential: Option<&Credential>) -> Url {

@@ -83,6 +83,20 @@ pub struct Request<'a> {
     pub body: Option<Body<'a>>,
 }
 
+/// One request of any method, whose answer is read piece by piece.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    pub method: http::Method,
+    pub url: &'a Url,
+    pub accept: &'a str,
+    /// Beside those of every request, or in their place.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    pub body: Option<Body<'a>>,
+    pub credential: Option<&'a Credential>,
+    /// The instant by which the head of the answer has to be there.
+    pub deadline: Instant,
+}
+
 /// A complete answer.
 #[derive(Debug)]
 pub struct Exchange {

@@ -18,8 +18,8 @@ mod timing;
 mod tls;
 mod transport;
 
-pub use client::{Client, Presented, PresentedCertificate};
-pub use exchange::{Body, Credential, Exchange, Request, Signer, Unsigned};
+pub use client::{Answer, Client, Presented, PresentedCertificate};
+pub use exchange::{Body, Call, Credential, Exchange, Request, Signer, Unsigned};
 pub use identity::{CertificateFacts, certificate_facts, certificates_in};
 pub use proxy::environment as proxy_environment;
 pub use retry::parse_retry_after;

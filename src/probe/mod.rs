@@ -15,23 +15,11 @@ mod verdict;
 
 use std::sync::Arc;
 
-use crate::auth::Keeper;
-use crate::credentials::Credentials;
-use crate::http::Transport;
-use crate::model::Clock;
+use crate::auth::Surroundings;
 
 pub use engine::{Checked, check_all, check_one};
 pub use shown::Shown;
 pub use unapproved::unapproved;
-
-/// What a run shares between all servers.
-#[derive(Clone)]
-pub struct Surroundings {
-    pub transport: Arc<Transport>,
-    pub credentials: Credentials,
-    pub keeper: Keeper,
-    pub clock: Clock,
-}
 
 /// What to check and how often to try.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,43 @@
+CREATE TABLE IF NOT EXISTS fact (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS file (
+    id INTEGER PRIMARY KEY,
+    -- Where it stands: which manifest page, which list in it (0 output, 1 error, 2 deleted), which place.
+    page INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    -- Counts within kind and type; makes the name.
+    sequence INTEGER NOT NULL,
+    url TEXT NOT NULL,
+    -- What the manifest says of it.
+    expected INTEGER,
+    -- 0 wanted, 1 there, 2 given up.
+    state INTEGER NOT NULL DEFAULT 0,
+    name TEXT,
+    attempt INTEGER,
+    lines INTEGER,
+    bytes INTEGER,
+    content_bytes INTEGER,
+    sha256 TEXT,
+    duration_ms INTEGER,
+    retries INTEGER,
+    code TEXT,
+    message TEXT,
+    UNIQUE (page, kind, position)
+);
+CREATE INDEX IF NOT EXISTS file_state ON file (state, id);
+CREATE INDEX IF NOT EXISTS file_name ON file (kind, type, sequence);
+
+CREATE TABLE IF NOT EXISTS finding (
+    id INTEGER PRIMARY KEY,
+    file INTEGER,
+    line INTEGER,
+    code TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    message TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS finding_file ON finding (file);

@@ -1,0 +1,16 @@
+//! Bulk data: exports that end complete with a receipt or honestly incomplete, and the way back in.
+//!
+//! Enters: a server's settings, a request and a folder. Leaves: files, a receipt, and a ledger from
+//! which an interrupted run goes on. Called by the commands. `caller` signs and sends, `job` waits
+//! for the server, `manifest` reads what it made, `download` fetches and `lines` judges it, `ledger`
+//! remembers every step before the next one is made, `receipt` tells what came of it.
+
+pub mod caller;
+pub mod halt;
+mod ids;
+pub mod job;
+pub mod ledger;
+pub mod lines;
+pub mod manifest;
+pub mod request;
+pub mod wait;
