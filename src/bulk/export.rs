@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::halt::Halt;
 use super::ids::IdFile;
 use super::job::{self, Began, Cancelled, Look, Watch};
-use super::ledger::{FINDINGS_KEPT, Finding, Kind, Ledger, Severity, State, Totals};
+use super::ledger::{FINDINGS_KEPT, Finding, Ledger, Severity, State, Totals};
 use super::links::{Pages, Reading};
 use super::receipt;
 use super::request::ExportRequest;
@@ -360,20 +360,20 @@ impl Export<'_> {
     fn conclude(&self, job: &Job, pages: &Pages, ids: &IdFile) -> Result<Conclusion, Halt> {
         let mut findings = self.twins(ids)?;
         for oddity in job.oddities.iter().chain(&pages.oddities) {
-            findings.push(finding("bulk.odd_manifest", Severity::Warning, oddity.clone()));
+            findings.push((None, finding("bulk.odd_manifest", Severity::Warning, oddity.clone())));
         }
         if let Some(request) = &pages.head.request
             && !same_request(request, &job.kick_off_url)
         {
             let message = "the manifest's request is not the one that was sent".to_owned();
-            findings.push(finding("bulk.odd_manifest", Severity::Warning, message));
+            findings.push((None, finding("bulk.odd_manifest", Severity::Warning, message)));
         }
         let totals = self.ledger.totals()?;
         if let Some((code, message, _)) = &pages.missing {
             let message = format!("a page of the manifest is missing: {message}");
-            findings.push(finding(code, Severity::Error, message));
+            findings.push((None, finding(code, Severity::Error, message)));
         }
-        self.ledger.conclude(&findings, &[])?;
+        self.ledger.conclude(&findings)?;
         let findings = self.ledger.findings()?;
         let is_missing = totals.files_done < totals.files || pages.missing.is_some();
         let is_bad = findings.iter().any(|it| it.severity == Severity::Error);
@@ -401,15 +401,11 @@ impl Export<'_> {
     }
 
     /// Resources that are there twice, or there and deleted.
-    fn twins(&self, ids: &IdFile) -> Result<Vec<Finding>, Halt> {
+    fn twins(&self, ids: &IdFile) -> Result<Vec<(Option<u32>, Finding)>, Halt> {
         let mut kept = std::collections::HashMap::new();
-        let mut names = std::collections::HashMap::new();
         self.ledger.each_file(&mut |file| {
             if let (State::There, Some(done)) = (file.state, &file.done) {
                 kept.insert(file.id, (done.attempt, file.kind));
-                if file.kind == Kind::Output {
-                    names.insert(file.id, done.name.clone());
-                }
             }
             Ok(())
         })?;
@@ -420,17 +416,14 @@ impl Export<'_> {
         let mut findings = Vec::new();
         let mut tell = |places: &[(u32, u32)], count: u64, code: &str, what: &str| {
             for (file, line) in places {
-                findings.push(Finding {
-                    file: names.get(file).cloned(),
-                    line: Some(u64::from(*line)),
-                    code: code.to_owned(),
-                    severity: Severity::Error,
-                    message: what.to_owned(),
-                });
+                let line = Some(u64::from(*line));
+                let found = finding(code, Severity::Error, what.to_owned());
+                findings.push((Some(*file), Finding { line, ..found }));
             }
             let more = count - places.len() as u64;
             if more > 0 {
-                findings.push(finding(code, Severity::Error, format!("{what}; {more} more")));
+                findings
+                    .push((None, finding(code, Severity::Error, format!("{what}; {more} more"))));
             }
         };
         tell(
@@ -486,7 +479,8 @@ impl Export<'_> {
         job: &Job,
         conclusion: &Conclusion,
     ) -> Option<&'static str> {
-        if self.settings.keep_remote || conclusion.status == Status::Incomplete {
+        // What is not as it should be may have to be looked at there.
+        if self.settings.keep_remote || conclusion.status != Status::Complete {
             return Some("kept");
         }
         let client = caller.client().ok()?;

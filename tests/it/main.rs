@@ -5,6 +5,7 @@
 
 mod audit;
 mod aws_sigv4;
+mod bulk_export;
 mod check;
 mod credentials;
 mod doctor;
