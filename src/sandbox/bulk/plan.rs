@@ -153,6 +153,8 @@ plan! {
     refusal: u16,
     /// Parameters that are refused, unless the client asks for leniency.
     refuse: List<String>,
+    /// Parameters of the vendor's own that are taken, without effect.
+    accept: List<String>,
     /// Whether a repeated `_type` is refused.
     comma_type: bool,
     /// Whether a kick-off without `Prefer: respond-async` is refused.
@@ -179,7 +181,9 @@ plan! {
     min_interval: Time,
     /// Whether `separate-export-status` is understood.
     separate_status: bool,
-    /// The status of a poll after a DELETE.
+    /// The status with which a DELETE is answered when the job is over.
+    delete_done: u16,
+    /// The status of a poll after a DELETE; 202: the job seems to run for ever.
     cancelled: u16,
     /// `requiresAccessToken`; else whether the server has a sign-in.
     requires_access_token: bool,
@@ -307,7 +311,8 @@ impl BulkPlan {
             _ => Ok(()),
         };
         status("refusal", self.refusal, 400, 599)?;
-        status("cancelled", self.cancelled, 400, 499)?;
+        status("cancelled", self.cancelled.filter(|code| *code != 202), 400, 499)?;
+        status("delete_done", self.delete_done, 200, 499)?;
         status("file_redirect", self.file_redirect, 301, 308)?;
         let some = |key: &str, value: Option<u64>, most: u64| match value {
             Some(number) if !(1..=most).contains(&number) => {
