@@ -233,7 +233,7 @@ pub(super) fn judge(
     if id.is_some() && own != id {
         return Err(Refusal::bad_request("invalid", "the resource has not the id of its URL"));
     }
-    let listed = |ids: &Option<super::plan::List<String>>| {
+    let listed = |ids: &Option<super::value::List<String>>| {
         ids.as_ref().is_some_and(|ids| own.is_some_and(|own| ids.0.iter().any(|id| id == own)))
     };
     if listed(&plan.refuse_ids) {

@@ -319,7 +319,7 @@ impl Bulk {
         if job.separate_status || plan.has(Trap::StatusHeaderBare) {
             reply = export_status(reply, "202 Accepted");
         }
-        if let Some(value) = HeaderValue::from_bytes(&self.progress(job)).ok() {
+        if let Ok(value) = HeaderValue::from_bytes(&self.progress(job)) {
             reply.headers.insert(HeaderName::from_static("x-progress"), value);
         }
         match self.retry_after(now) {

@@ -16,6 +16,7 @@ mod manifest;
 mod plan;
 mod storage;
 mod trap;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -330,6 +330,13 @@ fn a_file_is_cut_stalled_or_packed_wrongly_at_the_first_attempt() {
     let packed = get(&url, ANY);
     assert_eq!(opened(&packed.body).len(), whole);
 
+    let sandbox = trapped("file-gzip-members", ", polls: 0");
+    let packed = get(&of_type(&manifest(&sandbox), "Patient"), ANY);
+    let mut both = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(packed.body.as_slice());
+    decoder.read_to_end(&mut both).unwrap();
+    assert!(both.len() == whole && opened(&packed.body).len() < whole);
+
     let sandbox = trapped("file-gzip-unmarked", ", polls: 0");
     let bare = get(&of_type(&manifest(&sandbox), "Patient"), ANY);
     assert_eq!(bare.header("content-encoding"), "");
