@@ -91,7 +91,7 @@ impl Connections {
         Ok(Connections { own, others: HashMap::new() })
     }
 
-    fn to(&mut self, transfer: &Transfer, url: &Url) -> Result<Arc<Client>, Failure> {
+    pub(super) fn to(&mut self, transfer: &Transfer, url: &Url) -> Result<Arc<Client>, Failure> {
         if transfer.caller.is_own(url) {
             return Ok(Arc::clone(&self.own));
         }

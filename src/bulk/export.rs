@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::caller::Caller;
+use super::crawl;
 use super::halt::Halt;
 use super::ids::IdFile;
 use super::job::{self, Began, Cancelled, Look, Watch};
@@ -55,8 +56,19 @@ pub struct Identity {
     /// Absolute.
     pub folder: PathBuf,
     pub request: ExportRequest,
+    pub mode: Mode,
     pub compression: Compression,
     pub created_at: Timestamp,
+}
+
+/// How the data are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// By `$export`.
+    Bulk,
+    /// By searches, page by page.
+    Crawl,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,6 +191,9 @@ impl Export<'_> {
             .await
             .map_err(|failure| Halt::of(failure, false))?;
         let caller = Arc::new(caller);
+        if self.identity.mode == Mode::Crawl {
+            return self.crawl(&caller).await;
+        }
         let job = match self.ledger.fact::<Job>("job")? {
             Some(job) => job,
             None => self.kick_off(&caller).await?,
@@ -197,6 +212,50 @@ impl Export<'_> {
         drop(transfer);
         let conclusion = self.conclude(&job, &pages, &ids)?;
         let remote = self.tidy_up(&caller, &job, &conclusion).await;
+        self.end(conclusion, remote)
+    }
+
+    /// The export by searches. What it is of is as it was when the first search began.
+    async fn crawl(self, caller: &Arc<Caller>) -> Result<Report, Halt> {
+        let job = match self.ledger.fact::<Job>("job")? {
+            Some(job) => job,
+            None => {
+                let job = Job {
+                    status_url: self.server.url.url().clone(),
+                    separate_status: false,
+                    kicked_off_at: self.now(),
+                    kick_off_url: self.server.url.as_str().to_owned(),
+                    oddities: Vec::new(),
+                };
+                self.ledger.note(&[("job", json!(job))])?;
+                job
+            }
+        };
+        let pages = match self.ledger.fact::<Pages>("manifest")? {
+            Some(pages) => pages,
+            None => {
+                let client = caller.client().map_err(|failure| Halt::of(failure, false))?;
+                crawl::plan(caller, &client, &self.ledger, &self.identity.request).await?;
+                let mut pages = Pages::default();
+                pages.head.transaction_time = Some(job.kicked_off_at.to_string());
+                self.ledger.note(&[("manifest", json!(pages))])?;
+                pages
+            }
+        };
+        self.ledger.want_again()?;
+        self.ledger.note(&[("may_come_back", false.into())])?;
+        let transfer = self.transfer(caller, &job, &pages)?;
+        // Workers end when nothing waits; a page that came meanwhile may have added one.
+        while !self.ledger.wanted(0, 1)?.is_empty() {
+            transfer.fetch_all().await?;
+        }
+        let ids = transfer.ids.clone();
+        drop(transfer);
+        let conclusion = self.conclude(&job, &pages, &ids)?;
+        self.end(conclusion, None)
+    }
+
+    fn end(self, conclusion: Conclusion, remote: Option<&'static str>) -> Result<Report, Halt> {
         self.tell(Event::Finished {
             files: self.ledger.totals()?.files_done,
             resources: self.ledger.totals()?.resources,
@@ -346,6 +405,7 @@ impl Export<'_> {
             pace: self.settings.pace,
             // Where nothing is said it is as for the job itself; no token leaves the origin anyway.
             requires_token: pages.head.requires_access_token.unwrap_or(true),
+            is_crawl: self.identity.mode == Mode::Crawl,
             is_organized: pages.head.organized_by.is_some()
                 || self.identity.request.organize_by.is_some(),
             links_from: job.status_url.clone(),
@@ -414,16 +474,20 @@ impl Export<'_> {
         };
         let twins = ids.twins(&counts, FINDINGS_KEPT)?;
         let mut findings = Vec::new();
+        // What is searched while it changes may be met twice; an export is made at one instant.
+        let severity = match self.identity.mode {
+            Mode::Bulk => Severity::Error,
+            Mode::Crawl => Severity::Warning,
+        };
         let mut tell = |places: &[(u32, u32)], count: u64, code: &str, what: &str| {
             for (file, line) in places {
                 let line = Some(u64::from(*line));
-                let found = finding(code, Severity::Error, what.to_owned());
+                let found = finding(code, severity, what.to_owned());
                 findings.push((Some(*file), Finding { line, ..found }));
             }
             let more = count - places.len() as u64;
             if more > 0 {
-                findings
-                    .push((None, finding(code, Severity::Error, format!("{what}; {more} more"))));
+                findings.push((None, finding(code, severity, format!("{what}; {more} more"))));
             }
         };
         tell(
@@ -459,6 +523,7 @@ impl Export<'_> {
         put("url", identity.url.as_str().into());
         put("status", status.as_str().into());
         put("exit_code", exit.0.into());
+        put("mode", json!(identity.mode));
         put("request", json!(identity.request));
         put("request_url", job.kick_off_url.as_str().into());
         put("created_at", json!(identity.created_at));

@@ -342,6 +342,18 @@ impl Ledger {
         })
     }
 
+    /// Whether a page's chain has been at an address already.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn knows_url(&self, page: u32, url: &str) -> Result<bool> {
+        self.run(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM file WHERE page = ?1 AND url = ?2 AND state = 1")?
+                .exists(params![page, url])
+        })
+    }
+
     /// # Errors
     /// When the ledger cannot be read, or knows no such file.
     pub fn file(&self, id: u32) -> Result<FileRow> {

@@ -546,3 +546,63 @@ fn purge_destroys_what_the_export_wrote_and_records_it() {
     assert!(text.contains("purged from"), "{text}");
     let _ = &scene.sandbox;
 }
+
+/// Every resource of an export by type and id.
+fn resources(folder: &Path) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for content in data(folder).values() {
+        for line in String::from_utf8(content.clone()).unwrap().lines() {
+            let resource: Value = serde_json::from_str(line).unwrap();
+            let key = format!("{}/{}", resource["resourceType"], resource["id"]);
+            all.insert(key, resource);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_crawl_brings_what_an_export_does_and_goes_on_when_killed() {
+    let scene = Scene::new("");
+    assert_eq!(scene.export("bulk", &[]).1, 0);
+    let expected = resources(&scene.path("bulk"));
+    let flags = ["--mode", "crawl", "--param", "_count=7"];
+    let (result, code) = scene.export("crawl", &flags);
+    assert_eq!((code, &result["status"]), (0, &json!("complete")), "{result:#}");
+    assert_eq!(resources(&scene.path("crawl")), expected);
+    assert_eq!(scene.desk.json(&["bulk-export", "verify", "crawl"]).1, 0);
+    let pages = scene.seen().len();
+    let mut kills = 0;
+    let mut done = false;
+    for attempt in 0..60_u64 {
+        let mut child = scene
+            .command("killed", &flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(20 + attempt * 12));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(0));
+            done = true;
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(done && kills > 0, "{kills} kills");
+    assert_eq!(resources(&scene.path("killed")), expected);
+    assert!(scene.seen().len() > pages);
+}
+
+#[test]
+fn without_a_declared_export_the_data_are_searched_for() {
+    let scene = Scene::with(&["--as", "blaze"], "", ", vendor: blaze");
+    let (result, code) = scene.export("out", &["--mode", "auto"]);
+    assert_eq!(code, 0, "{result:#}");
+    let receipt: Value =
+        serde_json::from_slice(&std::fs::read(scene.path("out").join("receipt.json")).unwrap())
+            .unwrap();
+    assert_eq!(receipt["mode"], "crawl");
+    assert!(result["totals"]["resources"].as_u64().unwrap() > 10);
+}
