@@ -118,7 +118,12 @@ pub(super) async fn fetch(
     let attempts = transfer.caller.server.retry.attempts.max(ATTEMPTS);
     let mut waited = 0;
     loop {
-        match attempt(transfer, connections, file, started, waited).await {
+        let ended = attempt(transfer, connections, file, started, waited).await;
+        if ended.is_err() {
+            // What is half there takes room that somebody may be short of.
+            let _ = std::fs::remove_file(temporary(&transfer.folder, &transfer.name_of(file)));
+        }
+        match ended {
             Ok(()) => return Ok(End::Done),
             Err(Broken::Halt(halt)) => return Err(halt),
             Err(Broken::End(end)) => return Ok(end),

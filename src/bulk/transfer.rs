@@ -162,10 +162,9 @@ impl Transfer {
             Some(free) if free < bytes.saturating_add(RESERVE) => Err(Halt::later(
                 "bulk.no_space",
                 format!(
-                    "{} MiB are free below {}, and a file of {} MiB is to come",
+                    "{} MiB are free below {}, too little for the file that is to come",
                     free >> 20,
-                    self.folder.display(),
-                    bytes >> 20
+                    self.folder.display()
                 ),
             )
             .hint("make room and run the same command again: what is done stays done")),
