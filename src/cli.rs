@@ -40,7 +40,7 @@ pub enum Command {
     Auth(command::auth::AuthArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
-    BulkExport(command::bulk_export::BulkExportArgs),
+    BulkExport(Box<command::bulk_export::BulkExportArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),

@@ -437,7 +437,7 @@ pub(super) async fn fetch(
             |asked| transfer.pace.wait(Some(asked), tries),
         );
         let url = file.url.clone();
-        transfer.tell(Event::FileAgain { file: file.id, url, code, message, wait });
+        transfer.tell(&Event::FileAgain { file: file.id, url, code, message, wait });
         tokio::time::sleep(wait).await;
     };
     let page: Page<'_> = match serde_json::from_slice(&body) {
@@ -513,7 +513,7 @@ async fn store(
     let name = transfer.name_of(file);
     let path = temporary(&transfer.folder, &name);
     let number = transfer.attempt.fetch_add(1, Ordering::Relaxed);
-    transfer.tell(Event::FileStarted {
+    transfer.tell(&Event::FileStarted {
         file: file.id,
         name: name.clone(),
         item: file.kind.as_str(),
@@ -601,8 +601,8 @@ async fn store(
     let (lines, bytes, content_bytes) = (done.lines, done.bytes, done.content_bytes);
     let found = findings.len() as u64;
     transfer.sealer.seal(Complete { id: file.id, file: stored.file, done, findings }).await?;
-    transfer.tell(Event::Bytes { file: file.id, bytes });
-    transfer.tell(Event::FileDone {
+    transfer.tell(&Event::Bytes { file: file.id, bytes });
+    transfer.tell(&Event::FileDone {
         file: file.id,
         name,
         url: file.url.clone(),

@@ -138,7 +138,7 @@ pub(super) async fn fetch(
                     |asked| transfer.pace.wait(Some(asked), waited),
                 );
                 let url = file.url.clone();
-                transfer.tell(Event::FileAgain { file: file.id, url, code, message, wait });
+                transfer.tell(&Event::FileAgain { file: file.id, url, code, message, wait });
                 tokio::time::sleep(wait).await;
             }
         }
@@ -178,7 +178,7 @@ async fn attempt(
     let wanted = if file.kind == Kind::Output { transfer.compression } else { Compression::None };
     let intake = Intake::create(&path, coding, wanted, lines)
         .map_err(|error| Broken::Halt(cannot_write(&path, &error).into()))?;
-    transfer.tell(Event::FileStarted {
+    transfer.tell(&Event::FileStarted {
         file: file.id,
         name: name.clone(),
         item: file.kind.as_str(),
@@ -196,7 +196,7 @@ async fn attempt(
                 let Some(tag) = tag.as_deref().filter(|_| received > 0) else {
                     break Some(Broken::Again { code, message, wait });
                 };
-                transfer.tell(Event::FileResumed { file: file.id, at: received });
+                transfer.tell(&Event::FileResumed { file: file.id, at: received });
                 tokio::time::sleep(transfer.backoff(1)).await;
                 match resume(transfer, connections, &first, tag, received).await {
                     Ok(Some(more)) => answer = more,
@@ -244,7 +244,7 @@ async fn attempt(
     let complete = Complete { id: file.id, file: stored.file, done, findings };
     transfer.sealer.seal(complete).await.map_err(Broken::Halt)?;
     let (found, lines, bytes, content_bytes) = seen;
-    transfer.tell(Event::FileDone {
+    transfer.tell(&Event::FileDone {
         file: file.id,
         name,
         url: file.url.clone(),
@@ -365,7 +365,7 @@ async fn pour(
         let length = bytes.len() as u64;
         *received += length;
         bytes_since += length;
-        transfer.tell(Event::Bytes { file, bytes: length });
+        transfer.tell(&Event::Bytes { file, bytes: length });
         if !pipe.send(bytes).await {
             // The other end has refused something and says what.
             return Ok(());

@@ -256,7 +256,7 @@ impl Export<'_> {
     }
 
     fn end(self, conclusion: Conclusion, remote: Option<&'static str>) -> Result<Report, Halt> {
-        self.tell(Event::Finished {
+        self.tell(&Event::Finished {
             files: self.ledger.totals()?.files_done,
             resources: self.ledger.totals()?.resources,
             bytes: self.ledger.totals()?.bytes,
@@ -265,8 +265,8 @@ impl Export<'_> {
         report(&self.ledger, self.identity, conclusion, false, remote)
     }
 
-    fn tell(&self, event: Event) {
-        (self.settings.teller)(&event);
+    fn tell(&self, event: &Event) {
+        (self.settings.teller)(event);
     }
 
     fn now(&self) -> Timestamp {
@@ -278,7 +278,7 @@ impl Export<'_> {
         let kick_off = self.identity.request.kick_off(&self.server.url)?;
         // Noted before it is sent: after a crash in between it is known that a job may be running.
         self.ledger.note(&[("kick_off_sent_at", json!(self.now()))])?;
-        self.tell(Event::KickOff { url: kick_off.url.to_string() });
+        self.tell(&Event::KickOff { url: kick_off.url.to_string() });
         let started = Instant::now();
         let mut asked = 0;
         loop {
@@ -292,7 +292,7 @@ impl Export<'_> {
                         oddities: started.oddities,
                     };
                     self.ledger.note(&[("job", json!(job))])?;
-                    self.tell(Event::Started {
+                    self.tell(&Event::Started {
                         status_url: job.status_url.to_string(),
                         oddities: job.oddities.clone(),
                     });
@@ -307,7 +307,11 @@ impl Export<'_> {
                             "another export may be running; run the same command again later",
                         ));
                     }
-                    self.tell(Event::Waiting { progress: None, trouble: Some(halt.message), wait });
+                    self.tell(&Event::Waiting {
+                        progress: None,
+                        trouble: Some(halt.message),
+                        wait,
+                    });
                     tokio::time::sleep(wait).await;
                 }
             }
@@ -337,7 +341,7 @@ impl Export<'_> {
                 Look::Done(answer) => {
                     let pages = reading.take(answer).await?;
                     self.ledger.note(&[("manifest", json!(pages))])?;
-                    self.tell(self.manifest_event(&pages)?);
+                    self.tell(&self.manifest_event(&pages)?);
                     return Ok(pages);
                 }
                 Look::Running { wait, progress, partial } => {
@@ -367,7 +371,7 @@ impl Export<'_> {
             }
             // One last look when the time is over.
             let wait = self.pause(wait, waited).min(left);
-            self.tell(Event::Waiting { progress, trouble, wait });
+            self.tell(&Event::Waiting { progress, trouble, wait });
             tokio::time::sleep(wait).await;
         }
     }

@@ -127,8 +127,8 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    pub fn tell(&self, event: Event) {
-        (self.teller)(&event);
+    pub fn tell(&self, event: &Event) {
+        (self.teller)(event);
     }
 
     /// What a file is called below the export's folder: its type and number, nothing of the
@@ -178,7 +178,7 @@ impl Transfer {
     /// When nothing more can be fetched; what is done stays done.
     pub async fn fetch_all(self: &Arc<Self>) -> Result<(), Halt> {
         let totals = self.ledger.totals()?;
-        self.tell(Event::FilesBegin { files: totals.files, done: totals.files_done });
+        self.tell(&Event::FilesBegin { files: totals.files, done: totals.files_done });
         let queue = Arc::new(Mutex::new(Queue { waiting: Vec::new(), last: 0 }));
         let left = totals.files - totals.files_done - totals.files_missing;
         let workers = self.parallel.min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -245,7 +245,7 @@ async fn work(transfer: Arc<Transfer>, queue: Arc<Mutex<Queue>>) -> Result<(), H
             }
         };
         transfer.ledger.given_up(file.id, code.as_str(), &message)?;
-        transfer.tell(Event::FileGivenUp { file: file.id, url: file.url, code, message });
+        transfer.tell(&Event::FileGivenUp { file: file.id, url: file.url, code, message });
     }
 }
 
