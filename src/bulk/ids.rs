@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::ledger::{Kind, cannot_write};
 use crate::model::{Error, Result};
@@ -50,7 +50,7 @@ impl IdFile {
     /// Takes the ids of one attempt at one file.
     #[must_use]
     pub fn of(&self, file: u32, attempt: u64) -> Ids {
-        Ids { out: self.clone(), file, attempt, block: Vec::new() }
+        Ids { out: self.clone(), file, attempt, block: Vec::new(), name: Vec::new() }
     }
 
     /// Makes what was written durable.
@@ -180,17 +180,20 @@ pub struct Ids {
     file: u32,
     attempt: u64,
     block: Vec<u8>,
+    /// Of the resource that is being added.
+    name: Vec<u8>,
 }
 
 impl Ids {
     /// # Errors
     /// When the disk says no.
     pub fn add(&mut self, resource_type: &str, id: &str, line: u64) -> std::io::Result<()> {
-        let mut context = Context::new(&SHA256);
-        context.update(resource_type.as_bytes());
-        context.update(b"/");
-        context.update(id.as_bytes());
-        let digest = context.finish();
+        // One call over one piece: there are millions of them.
+        self.name.clear();
+        self.name.extend_from_slice(resource_type.as_bytes());
+        self.name.push(b'/');
+        self.name.extend_from_slice(id.as_bytes());
+        let digest = digest(&SHA256, &self.name);
         self.block.extend_from_slice(&digest.as_ref()[..16]);
         self.block.extend_from_slice(&self.file.to_le_bytes());
         self.block.extend_from_slice(&self.attempt.to_le_bytes());
