@@ -8,6 +8,7 @@
 pub mod caller;
 pub mod halt;
 mod ids;
+pub mod import;
 pub mod job;
 pub mod ledger;
 pub mod lines;

@@ -7,6 +7,7 @@ pub mod activate;
 pub mod add;
 pub mod audit;
 pub mod auth;
+pub mod bulk_import;
 mod change;
 pub mod check;
 pub mod complete;

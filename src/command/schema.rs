@@ -76,6 +76,9 @@ const SCHEMAS: &[Entry] = &[
     ("auth-pins-accept", "fhirctl auth pins accept -o json", || {
         kept(include_str!("../../data/schema/auth-pins-accept.json"))
     }),
+    ("bulk-import", "fhirctl bulk-import -o json", || {
+        kept(include_str!("../../data/schema/bulk-import.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 
