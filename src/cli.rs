@@ -40,6 +40,7 @@ pub enum Command {
     Auth(command::auth::AuthArgs),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
+    BulkExport(command::bulk_export::BulkExportArgs),
     BulkImport(command::bulk_import::BulkImportArgs),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),

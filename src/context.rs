@@ -379,18 +379,13 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Waits until the process is asked to stop: Ctrl-C or SIGTERM.
 pub async fn stopped() {
+    stop_signal().await;
+}
+
+/// The same, with the exit code of a run that ends there.
+pub async fn stop_signal() -> Exit {
     audit::leave_stopping();
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end the process by themselves.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    audit::stop_signal().await
 }
 
 /// Whether colour is wanted on a stream: as told, else on a terminal that has it and unless

@@ -70,15 +70,16 @@ impl Caller {
     ///
     /// # Errors
     /// When its settings make no client.
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub fn client(&self) -> Result<Arc<Client>, Failure> {
         Client::new(&self.server, &self.identity, Arc::clone(&self.surroundings.transport))
+            .map(Arc::new)
     }
 
     /// Connections to the origin of an address.
     ///
     /// # Errors
     /// When the address is none that could be asked.
-    pub fn client_for(&self, url: &Url) -> Result<Client, Failure> {
+    pub fn client_for(&self, url: &Url) -> Result<Arc<Client>, Failure> {
         if self.is_own(url) {
             return self.client();
         }
@@ -92,7 +93,7 @@ impl Caller {
         let transport = Arc::clone(&self.surroundings.transport);
         let mut root = url.clone();
         root.set_path("/");
-        Client::beside(&self.server, &root, &self.identity, transport)
+        Client::beside(&self.server, &root, &self.identity, transport).map(Arc::new)
     }
 
     /// Whether an address is at the server's own origin: only there does a credential go.
@@ -105,7 +106,7 @@ impl Caller {
     ///
     /// # Errors
     /// When there is nothing to sign in with, or no answer came.
-    pub async fn ask<'c>(&self, client: &'c Client, ask: &Ask<'_>) -> Result<Answer<'c>, Failure> {
+    pub async fn ask(&self, client: &Arc<Client>, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let is_own = self.is_own(ask.url);
         let is_signed = ask.signed && is_own;
         let mut renewed = false;

@@ -3,6 +3,7 @@
 //! Bulk Data Access, "Bulk Data Kick-off Request", "Bulk Data Status Request", "Bulk Data Delete
 //! Request"; FHIR R4 asynchronous requests.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -62,7 +63,11 @@ pub enum Began {
 ///
 /// # Errors
 /// When the server refuses, or answers with anything but a job.
-pub async fn begin(caller: &Caller, client: &Client, kick_off: &KickOff) -> Result<Began, Halt> {
+pub async fn begin(
+    caller: &Caller,
+    client: &Arc<Client>,
+    kick_off: &KickOff,
+) -> Result<Began, Halt> {
     let ask = Ask {
         method: kick_off.method.clone(),
         url: &kick_off.url,
@@ -123,7 +128,7 @@ pub async fn begin(caller: &Caller, client: &Client, kick_off: &KickOff) -> Resu
     if is_busy { Ok(Began::Busy { wait, halt }) } else { Err(halt) }
 }
 
-fn started(answer: &Answer<'_>, asked: &Url) -> Result<Started, Halt> {
+fn started(answer: &Answer, asked: &Url) -> Result<Started, Halt> {
     let mut oddities = Vec::new();
     let location = match (answer.header("content-location"), answer.header("location")) {
         (Some(location), _) if !location.trim().is_empty() => location,
@@ -171,20 +176,20 @@ fn started(answer: &Answer<'_>, asked: &Url) -> Result<Started, Halt> {
 }
 
 /// What one look at a job shows.
-pub enum Look<'c> {
+pub enum Look {
     Running {
         wait: Option<Duration>,
         /// The server's words on how far it is, made printable.
         progress: Option<String>,
         /// A manifest of what is there already (STU3, `allowPartialManifests`).
-        partial: Option<Answer<'c>>,
+        partial: Option<Answer>,
     },
     /// Nothing was learnt; worth another look.
     Unclear {
         wait: Option<Duration>,
         halt: Halt,
     },
-    Done(Answer<'c>),
+    Done(Answer),
 }
 
 /// Looks after one job. Counts what went wrong in a row.
@@ -193,6 +198,7 @@ pub struct Watch<'a> {
     pub status_url: Url,
     pub separate_status: bool,
     pub accept: &'static str,
+    headers: [(HeaderName, HeaderValue); 1],
     failures: u32,
     exceptions: u32,
 }
@@ -205,6 +211,8 @@ impl<'a> Watch<'a> {
             status_url,
             separate_status,
             accept: STATUS_ACCEPT,
+            // A manifest is unpacked as it is read, and it may be large.
+            headers: [(http::header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))],
             failures: 0,
             exceptions: 0,
         }
@@ -214,9 +222,9 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// When the job failed, is gone, or cannot be looked at any more.
-    pub async fn look<'c>(&mut self, client: &'c Client) -> Result<Look<'c>, Halt> {
+    pub async fn look(&mut self, client: &Arc<Client>) -> Result<Look, Halt> {
         client.admit(&self.status_url).await;
-        let ask = Ask::get(&self.status_url, self.accept);
+        let ask = Ask { headers: &self.headers, ..Ask::get(&self.status_url, self.accept) };
         let answer = match self.caller.ask(client, &ask).await {
             Ok(answer) => answer,
             Err(failure) => {
@@ -311,7 +319,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn unclear<'c>(&mut self, wait: Option<Duration>, halt: Halt) -> Result<Look<'c>, Halt> {
+    fn unclear(&mut self, wait: Option<Duration>, halt: Halt) -> Result<Look, Halt> {
         self.failures += 1;
         if self.failures >= FAILURES {
             return Err(halt.hint("the job may still go on; run the same command again later"));
@@ -334,7 +342,11 @@ pub enum Cancelled {
 ///
 /// # Errors
 /// When the server refuses or does not answer.
-pub async fn delete(caller: &Caller, client: &Client, status_url: &Url) -> Result<Cancelled, Halt> {
+pub async fn delete(
+    caller: &Caller,
+    client: &Arc<Client>,
+    status_url: &Url,
+) -> Result<Cancelled, Halt> {
     let ask = Ask { method: Method::DELETE, ..Ask::get(status_url, STATUS_ACCEPT) };
     client.admit(status_url).await;
     let answer = caller.ask(client, &ask).await.map_err(|failure| Halt::of(failure, true))?;
@@ -369,7 +381,7 @@ pub struct Words {
 
 impl Words {
     /// Reads an answer's OperationOutcome; the second value says that it was a page or nothing.
-    pub async fn read(answer: Answer<'_>) -> (Words, bool) {
+    pub async fn read(answer: Answer) -> (Words, bool) {
         let content_type = answer.header("content-type").unwrap_or_default();
         let deadline = Instant::now() + Duration::from_secs(30);
         let bytes = answer.whole(limits::SMALL_BODY_BYTES, deadline).await.unwrap_or_default();

@@ -169,6 +169,10 @@ impl Lines {
             self.bad("the line is not UTF-8".to_owned());
             return Ok(());
         };
+        if !text.trim_start().starts_with('{') {
+            self.bad("the line is not a JSON object (column 1)".to_owned());
+            return Ok(());
+        }
         let head: Head<'_> = match serde_json::from_str(text) {
             Ok(head) => head,
             Err(error) => {

@@ -6,12 +6,21 @@
 //! remembers every step before the next one is made, `receipt` tells what came of it.
 
 pub mod caller;
+pub mod client_log;
+mod download;
+pub mod export;
 pub mod halt;
 mod ids;
 pub mod import;
 pub mod job;
 pub mod ledger;
 pub mod lines;
+mod links;
 pub mod manifest;
+pub mod place;
+pub mod receipt;
 pub mod request;
+mod seal;
+pub mod store;
+pub mod transfer;
 pub mod wait;

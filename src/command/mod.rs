@@ -7,6 +7,7 @@ pub mod activate;
 pub mod add;
 pub mod audit;
 pub mod auth;
+pub mod bulk_export;
 pub mod bulk_import;
 mod change;
 pub mod check;
@@ -32,6 +33,28 @@ pub mod show;
 pub mod test;
 pub mod vendors;
 pub mod version;
+
+use crate::context::Context;
+use crate::model::{Error, ErrorKind, Result};
+
+/// Asks before something is done that cannot be taken back; `--yes` answers.
+///
+/// # Errors
+/// Exit 64 where nobody can be asked, 130 when the answer is no.
+fn confirm(context: &Context, question: &str) -> Result<()> {
+    if context.options.yes {
+        return Ok(());
+    }
+    if !context.may_ask() {
+        let what = question.trim_end_matches('?');
+        return Err(
+            Error::usage(format!("{what}: this has to be confirmed")).hint("--yes confirms it")
+        );
+    }
+    let answer =
+        dialoguer::Confirm::new().with_prompt(question).default(false).interact().unwrap_or(false);
+    if answer { Ok(()) } else { Err(Error::new(ErrorKind::Interrupted, "nothing was done")) }
+}
 
 /// Items of a list as objects of their own, each with its schema first.
 fn lines(schema: &str, items: &[serde_json::Value]) -> Vec<serde_json::Value> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::change::{self, StepStatus, Steps};
 use crate::context::{Context, Outcome};
 use crate::inventory::edit;
-use crate::model::{Error, ErrorKind, Exit, Result, SecretRef};
+use crate::model::{ErrorKind, Exit, Result, SecretRef};
 
 /// Take a server out of the inventory and its secrets out of the keyring
 ///
@@ -80,24 +80,15 @@ pub async fn run(args: &RemoveArgs, context: &Context) -> Result<Outcome> {
 }
 
 fn confirm(name: &str, secrets: &[SecretRef], context: &Context) -> Result<()> {
-    if context.options.yes {
-        return Ok(());
-    }
-    if !context.may_ask() {
-        return Err(Error::usage(format!("removing {name} has to be confirmed"))
-            .hint("--yes confirms it; --dry-run shows what would be done"));
-    }
     let more = match secrets.len() {
         0 => String::new(),
         1 => " and its secret in the keyring".to_owned(),
         count => format!(" and its {count} secrets in the keyring"),
     };
-    let answer = dialoguer::Confirm::new()
-        .with_prompt(format!("Remove {name}{more}?"))
-        .default(false)
-        .interact()
-        .unwrap_or(false);
-    if answer { Ok(()) } else { Err(Error::new(ErrorKind::Interrupted, "nothing was removed")) }
+    super::confirm(context, &format!("Remove {name}{more}?")).map_err(|error| match error.kind {
+        ErrorKind::Usage => error.hint("--dry-run shows what would be done"),
+        _ => error,
+    })
 }
 
 /// The keyring entries that this server names and no other part of the document does.

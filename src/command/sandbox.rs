@@ -14,8 +14,8 @@ use crate::model::server::FhirVersion;
 use crate::model::{Error, Result};
 use crate::render::{Block, Output};
 use crate::sandbox::{
-    self, DEFECTS, Defect, Fault, KINDS, MAX_PATIENTS, Method, Options, Persona, RequestSeen,
-    Running, RunningServer, Scenario, ServerPlan, SignInFacts, served_version,
+    self, BulkPlan, DEFECTS, Defect, Fault, KINDS, MAX_PATIENTS, Method, Options, Persona,
+    RequestSeen, Running, RunningServer, Scenario, ServerPlan, SignInFacts, TRAPS, served_version,
 };
 
 /// Serve a small FHIR server on loopback, with faults on request
@@ -81,9 +81,17 @@ pub struct SandboxArgs {
     )]
     pub faults: Vec<Fault>,
 
+    /// What its bulk data is like, as under bulk: in a scenario; may be given several times
+    #[arg(long = "bulk", value_name = "KEY=VALUE", value_parser = BulkPlan::parse, conflicts_with = "scenario")]
+    pub bulk: Vec<BulkPlan>,
+
     /// A fleet, from a YAML file
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
+
+    /// Write a line of JSON for every request; no credential is in it
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 
     /// Let --listen be an address that others on the network can reach
     #[arg(long)]
@@ -118,6 +126,7 @@ pub fn start(args: &SandboxArgs, context: &Context) -> Result<Serving> {
             .filter(|path| !path.is_empty())
             .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
         watcher: verbose.then(|| -> sandbox::Watcher { Arc::new(tell) }),
+        log: args.log.clone(),
     };
     let running = sandbox::start(&scenario(args)?, &options)?;
     Ok(Serving { running, interrupted, terminated })
@@ -157,6 +166,7 @@ fn scenario(args: &SandboxArgs) -> Result<Scenario> {
             seed: args.seed,
             tls: args.tls,
             faults: args.faults.clone(),
+            bulk: args.bulk.iter().fold(BulkPlan::default(), |plan, key| key.over(&plan)),
             ..ServerPlan::new("local")
         })),
     }
@@ -359,6 +369,10 @@ fn faults_help() -> String {
     }
     help.push_str("\nFaults of the sign-in:\n");
     for (name, about) in DEFECTS {
+        help.push_str(&format!("  {name:<28} {about}\n"));
+    }
+    help.push_str("\nTraps of bulk data, for --bulk traps=NAME,NAME:\n");
+    for (_, name, about) in TRAPS {
         help.push_str(&format!("  {name:<28} {about}\n"));
     }
     help.push_str("\nKIND@0.2 strikes every fifth request; several faults act together.");

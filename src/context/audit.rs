@@ -288,7 +288,7 @@ pub(super) fn leave_stopping() {
 }
 
 /// Listens from the moment it is called, not only once it is waited for.
-fn stop_signal() -> impl Future<Output = Exit> {
+pub(super) fn stop_signal() -> impl Future<Output = Exit> {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     async {

@@ -127,6 +127,8 @@ pub(super) enum Content {
     Resource(Value),
     /// Its media type and bytes.
     Text(&'static str, Bytes),
+    /// Its media type, and a body that is made while it is sent.
+    Pieces(&'static str, Body),
     /// A resource that was written out before, in the format that is asked for.
     Kept(std::sync::Arc<Kept>),
 }
@@ -151,8 +153,16 @@ impl Reply {
     /// The answer as it is sent.
     pub(super) fn finish(self, format: Format, gzip: bool, without_body: bool) -> Response<Body> {
         let Reply { status, mut headers, content } = self;
+        let content = match content {
+            Content::Pieces(content_type, body) => {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+                let body = if without_body { Body::empty() } else { body };
+                return response(status, headers, body);
+            }
+            content => content,
+        };
         let (content_type, kept) = match content {
-            Content::Empty => (None, None),
+            Content::Empty | Content::Pieces(..) => (None, None),
             Content::Resource(resource) => (
                 Some(format.content_type()),
                 Some(std::sync::Arc::new(Kept::new(format.write(&resource)))),
@@ -178,11 +188,15 @@ impl Reply {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             body = Bytes::new();
         }
-        let mut response = Response::new(Body::Whole(body));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+        response(status, headers, Body::Whole(body))
     }
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 impl From<Refusal> for Reply {

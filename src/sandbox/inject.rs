@@ -312,7 +312,7 @@ fn throttled(after: RetryAfter, own: Option<&'static Throttle>, now: Timestamp) 
 }
 
 /// An HTTP date (RFC 9110, section 5.6.7) some seconds from now.
-fn http_date(now: Timestamp, seconds: i64) -> String {
+pub(super) fn http_date(now: Timestamp, seconds: i64) -> String {
     let later = now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(now);
     later.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Deserializer};
 
+use super::bulk::BulkPlan;
 use super::sign_in::Method;
 use crate::model::text::nearest;
 
@@ -91,6 +92,9 @@ pub struct Persona {
     /// The header of its API key.
     #[serde(default)]
     pub api_key_header: Option<String>,
+    /// What its bulk data is like.
+    #[serde(default)]
+    pub bulk: BulkPlan,
     /// The challenge of its 401.
     #[serde(default)]
     pub challenge: Option<String>,
@@ -224,6 +228,7 @@ mod tests {
                     && HeaderValue::from_str(value).is_ok();
                 assert!(plain, "{name}: {header}: {value}");
             }
+            assert_eq!(read.bulk.validate(), Ok(()), "{name}");
             if let Some(health) = &read.health {
                 assert!(health.path.starts_with('/'), "{name}");
                 for status in [health.status, health.down.status] {

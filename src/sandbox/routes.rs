@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::answer::{self, Content, Format, Reply, text};
+use super::bulk::Way;
 use super::fhir::capability::{Facts, statement, version_number};
 use super::fhir::outcome::{Refusal, outcome};
 use super::fhir::search::Search;
@@ -34,6 +35,7 @@ pub(super) enum Route {
     Instance { name: String, id: String },
     History { name: String, id: String },
     Version { name: String, id: String, number: String },
+    Bulk(Way),
     Nowhere,
 }
 
@@ -154,6 +156,7 @@ pub(super) fn answer(
             })?;
             Ok(versioned(Reply::ok((*resource).clone()), version))
         }
+        Route::Bulk(way) => site.bulk.answer(site, request, way, query),
         Route::Nowhere => Err(Refusal::not_found(format!(
             "nothing is here; the FHIR base is {}",
             site.base_for(request)
@@ -200,6 +203,7 @@ impl Statement {
             base: &base,
             auth: site.method,
             persona: site.persona,
+            bulk: &site.bulk.plan,
             started: site.started,
         });
         let json = Format::Json.write(&resource);

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::bulk::{Bulk, Storage, Trap};
 use super::certificate::{Authority, Leaf};
 use super::fault::Effect;
+use super::log::{RequestLog, RequestSeen, Surroundings, Watcher};
 use super::scenario::{Scenario, ServerPlan};
 use super::sign_in::{Method, SignIn};
-use super::site::{RequestSeen, Site, Watcher};
+use super::site::Site;
 use crate::model::error::io_reason;
 use crate::model::server::FhirVersion;
 use crate::model::{Clock, Error, ErrorKind, Result};
@@ -31,6 +33,8 @@ pub struct Options {
     /// Where the private folder for secrets and the CA is made.
     pub temp_dir: PathBuf,
     pub watcher: Option<Watcher>,
+    /// A file for one line of JSON per request; what was in it is gone.
+    pub log: Option<PathBuf>,
 }
 
 impl Options {
@@ -43,6 +47,7 @@ impl Options {
             clock: Clock::system(),
             temp_dir,
             watcher: None,
+            log: None,
         }
     }
 }
@@ -56,6 +61,7 @@ pub struct Running {
     sites: Vec<Arc<Site>>,
     listening: Vec<Listening>,
     deaf: Vec<Deaf>,
+    surroundings: Surroundings,
     /// Held so that it goes last.
     folder: Option<Folder>,
 }
@@ -145,6 +151,11 @@ pub fn start(scenario: &Scenario, options: &Options) -> Result<Running> {
         sites: Vec::new(),
         listening: Vec::new(),
         deaf: Vec::new(),
+        surroundings: Surroundings {
+            clock: options.clock,
+            watcher: options.watcher.clone(),
+            log: options.log.as_deref().map(RequestLog::create).transpose()?.map(Arc::new),
+        },
         folder,
     };
     let authority = match (&running.folder, needs_tls) {
@@ -224,9 +235,11 @@ impl Running {
                     }
                     _ => HashMap::new(),
                 };
-                let watcher = options.watcher.clone();
+                let tls = certificates.get(&Leaf::Right).cloned();
+                let bulk = self.bulk(plan, options, tls, sign_in.is_some())?;
+                let surroundings = self.surroundings.clone();
                 let site =
-                    Arc::new(Site::new(plan, url, sign_in, certificates, options.clock, watcher));
+                    Arc::new(Site::new(plan, url, sign_in, certificates, bulk, surroundings));
                 self.listening.push(serve(port, site.clone()).map_err(failed)?);
                 self.sites.push(site);
             }
@@ -236,6 +249,45 @@ impl Running {
 }
 
 impl Running {
+    /// The bulk data side of a server, with the further ports that it needs.
+    fn bulk(
+        &mut self,
+        plan: &ServerPlan,
+        options: &Options,
+        tls: Option<Arc<Tls>>,
+        signed_in: bool,
+    ) -> Result<Arc<Bulk>> {
+        let failed = |error: std::io::Error| {
+            let reason = io_reason(&error);
+            Error::new(ErrorKind::Io, format!("{}: no port for its files: {reason}", plan.name))
+        };
+        let wanted = SocketAddr::new(options.listen.ip(), 0);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let origin = |address: SocketAddr| format!("{scheme}://{}", reachable(address));
+        let bulk = plan.bulk();
+        let port = match bulk.needs_storage() {
+            true => Some(bind(wanted).map_err(failed)?),
+            false => None,
+        };
+        let dead = match bulk.has(Trap::StorageDown) {
+            true => Some(bind_deaf(wanted).map_err(failed)?),
+            false => None,
+        };
+        let bulk = Arc::new(Bulk::new(
+            bulk,
+            plan.seed,
+            signed_in,
+            port.as_ref().map(|port| origin(port.address())),
+            dead.as_ref().map(|dead| origin(dead.address())),
+        ));
+        self.deaf.extend(dead);
+        if let Some(port) = port {
+            let storage = Storage::new(&plan.name, bulk.clone(), tls, self.surroundings.clone());
+            self.listening.push(serve(port, Arc::new(storage)).map_err(failed)?);
+        }
+        Ok(bulk)
+    }
+
     /// Writes the secrets of a server and says how to sign in.
     fn facts(
         &self,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 
+use super::bulk::BulkPlan;
 use super::fault::{Effect, Fault, duration};
 use super::persona::Persona;
 use super::sign_in::{Defect, Method, TOKEN_LIFE};
@@ -65,6 +66,9 @@ pub struct ServerPlan {
     /// A port at which every connection is refused.
     #[serde(default)]
     pub unreachable: bool,
+    /// What its bulk data is like, where that is not as the persona's.
+    #[serde(default)]
+    pub bulk: BulkPlan,
 }
 
 impl ServerPlan {
@@ -85,6 +89,7 @@ impl ServerPlan {
             port: 0,
             faults: Vec::new(),
             unreachable: false,
+            bulk: BulkPlan::default(),
         }
     }
 
@@ -105,6 +110,15 @@ impl ServerPlan {
     #[must_use]
     pub fn base_path(&self) -> &'static str {
         self.persona.map_or(BASE_PATH, |persona| &persona.base_path)
+    }
+
+    /// What its bulk data is like.
+    #[must_use]
+    pub fn bulk(&self) -> BulkPlan {
+        match self.persona {
+            Some(persona) => self.bulk.over(&persona.bulk),
+            None => self.bulk.clone(),
+        }
     }
 
     /// Whether it speaks TLS: asked for, or because a fault of the certificate needs it.
@@ -188,6 +202,9 @@ impl Scenario {
                 return Err(Error::config(format!(
                     "servers[{index}].patients: a server has from 1 to {MAX_PATIENTS} patients"
                 )));
+            }
+            if let Err(why) = plan.bulk.validate() {
+                return Err(Error::config(format!("servers[{index}].bulk.{why}")));
             }
             if plan.fhir_version == FhirVersion::Dstu2 {
                 return Err(Error::config(format!(

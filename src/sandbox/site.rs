@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::answer::{Content, Format, Reply, accepts_gzip, text};
+use super::bulk::Bulk;
 use super::certificate::Leaf;
 use super::fault::Effect;
 use super::fhir::capability::version_number;
@@ -16,12 +17,12 @@ use super::fhir::outcome::Refusal;
 use super::fhir::people;
 use super::fhir::store::Store;
 use super::inject::{Instead, Struck, change, instead};
+use super::log::{RequestSeen, Surroundings};
 use super::persona::{Health, Persona, SmartConfiguration};
 use super::routes::{self, Route, Statement};
 use super::scenario::ServerPlan;
-use super::sign_in::{API_KEY_PARAMETER, Credential, Method, SignIn};
+use super::sign_in::{Credential, Method, SignIn};
 use super::strike::Striker;
-use crate::model::Clock;
 use crate::model::server::FhirVersion;
 use crate::serve::{Answer, Handler, HeaderName, HeaderValue, Request, StatusCode, Tls, header};
 
@@ -31,32 +32,17 @@ const PORTAL: &str = "<!doctype html>\n<html><head><title>Portal</title></head>\
 /// Most requests that are remembered; older ones are forgotten.
 const LOG: usize = 10_000;
 
-/// A request that came in, without anything secret.
-#[derive(Clone, Debug)]
-pub struct RequestSeen {
-    pub method: String,
-    /// With its query; the value of an API key is taken out.
-    pub path: String,
-    /// Names in lower case, in the order in which they came.
-    pub headers: Vec<String>,
-    pub credential: Credential,
-    /// `None`: the connection was broken instead.
-    pub status: Option<u16>,
-}
-
-/// Is told of every request as it is answered, with the server's name.
-pub type Watcher = Arc<dyn Fn(&str, &RequestSeen) + Send + Sync>;
-
 /// One server.
 pub(super) struct Site {
     pub(super) name: String,
     pub(super) version: FhirVersion,
     pub(super) method: Method,
     pub(super) started: Timestamp,
-    pub(super) store: Mutex<Store>,
+    pub(super) store: Arc<Mutex<Store>>,
+    pub(super) bulk: Arc<Bulk>,
     /// CapabilityStatements by the base URL under which they were asked for.
     pub(super) statements: Mutex<Vec<Statement>>,
-    clock: Clock,
+    surroundings: Surroundings,
     pub(super) persona: Option<&'static Persona>,
     /// Of the persona.
     own_headers: Vec<(HeaderName, HeaderValue)>,
@@ -71,7 +57,6 @@ pub(super) struct Site {
     certificates: HashMap<Leaf, Arc<Tls>>,
     since: Instant,
     log: Mutex<VecDeque<RequestSeen>>,
-    watcher: Option<Watcher>,
 }
 
 impl Site {
@@ -80,10 +65,10 @@ impl Site {
         base: String,
         sign_in: Option<SignIn>,
         certificates: HashMap<Leaf, Arc<Tls>>,
-        clock: Clock,
-        watcher: Option<Watcher>,
+        bulk: Arc<Bulk>,
+        surroundings: Surroundings,
     ) -> Site {
-        let started = clock.now();
+        let started = surroundings.clock.now();
         let records = people::records(plan.fhir_version, plan.patients, plan.seed);
         let strikers = |certificate: bool| {
             plan.faults
@@ -97,9 +82,10 @@ impl Site {
             version: plan.fhir_version,
             method: plan.method(),
             started,
-            store: Mutex::new(Store::new(records, started)),
+            store: Arc::new(Mutex::new(Store::new(records, started))),
+            bulk,
             statements: Mutex::default(),
-            clock,
+            surroundings,
             persona: plan.persona,
             own_headers: own_headers(plan),
             base_path: plan.base_path(),
@@ -112,7 +98,6 @@ impl Site {
             certificates,
             since: Instant::now(),
             log: Mutex::default(),
-            watcher,
         }
     }
 
@@ -122,7 +107,7 @@ impl Site {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.surroundings.clock.now()
     }
 
     /// The base URL under which a request came, so that links lead back the same way.
@@ -161,7 +146,7 @@ impl Site {
                     if let Some(answer) = provider() {
                         return self.labelled(request, Answer::Reply(answer));
                     }
-                    let route = Route::of(&request.path, self.base_path, self.persona);
+                    let route = self.route(request, &query);
                     if route == Route::Nowhere && self.answers_anything(&request.path) {
                         Reply::new(StatusCode::OK, Content::Text("text/html", PORTAL.into()))
                     } else if self.is_protected(&route) && credential != Credential::Right {
@@ -171,8 +156,10 @@ impl Site {
                         Refusal::new(StatusCode::FORBIDDEN, "forbidden", why).into()
                     } else {
                         match negotiated {
-                            // Health is no FHIR and has one format alone.
-                            Err(refusal) if route != Route::Health => refusal.into(),
+                            // Health is no FHIR and has one format alone; so have files.
+                            Err(refusal) if !matches!(route, Route::Health | Route::Bulk(_)) => {
+                                refusal.into()
+                            }
                             _ => routes::answer(self, request, &route, &query, format, struck)
                                 .unwrap_or_else(Reply::from),
                         }
@@ -185,6 +172,12 @@ impl Site {
             change(&mut response, effect);
         }
         self.labelled(request, Answer::Reply(response))
+    }
+
+    fn route(&self, request: &Request, query: &[(String, String)]) -> Route {
+        let below = request.path.strip_prefix(self.base_path);
+        let way = below.and_then(|below| self.bulk.way(request, below, query));
+        way.map_or_else(|| Route::of(&request.path, self.base_path, self.persona), Route::Bulk)
     }
 
     fn is_protected(&self, route: &Route) -> bool {
@@ -205,6 +198,23 @@ impl Site {
         };
         let sign_in = self.sign_in.as_ref()?;
         (!sign_in.permits(request, name, self.now())).then(|| name.clone())
+    }
+
+    /// The first of some resource types that the token does not permit.
+    pub(super) fn not_permitted(
+        &self,
+        request: &Request,
+        kinds: &[&'static str],
+    ) -> Option<&'static str> {
+        let sign_in = self.sign_in.as_ref()?;
+        kinds.iter().copied().find(|kind| !sign_in.permits(request, kind, self.now()))
+    }
+
+    /// The answer to a token that is not taken, whatever it is.
+    pub(super) fn token_refused(&self) -> Reply {
+        let why = "the token is not taken any more: a trap of this sandbox";
+        Reply::from(Refusal::new(StatusCode::UNAUTHORIZED, "expired", why))
+            .with(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
     }
 
     /// Whether a path outside of the base gets a page, and no 404.
@@ -280,9 +290,6 @@ impl Site {
     }
 
     fn remember(&self, seen: RequestSeen) {
-        if let Some(watcher) = &self.watcher {
-            watcher(&self.name, &seen);
-        }
         let mut log = locked(&self.log);
         if log.len() == LOG {
             log.pop_front();
@@ -304,16 +311,9 @@ impl Handler for Site {
         let struck =
             Struck::of(self.faults.iter().filter_map(|striker| striker.strike(&paths, age)));
         let answer = self.answer(&request, &struck, credential);
-        self.remember(RequestSeen {
-            method: request.method.to_string(),
-            path: shown_path(&request.path, &query),
-            headers: request.headers.keys().map(ToString::to_string).collect(),
-            credential,
-            status: match &answer {
-                Answer::Reply(response) => Some(response.status().as_u16()),
-                Answer::Close | Answer::Reset => None,
-            },
-        });
+        let (answer, seen) =
+            self.surroundings.told(&self.name, &request, &query, credential, answer);
+        self.remember(seen);
         if !struck.latency.is_zero() {
             tokio::time::sleep(struck.latency).await;
         }
@@ -353,19 +353,6 @@ pub(super) fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
 /// A lock whose holder never leaves its contents half-done.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn shown_path(path: &str, query: &[(String, String)]) -> String {
-    if query.is_empty() {
-        return path.to_owned();
-    }
-    let mut shown =
-        url::form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
-    for (name, value) in query {
-        let value = if name == API_KEY_PARAMETER { "(redacted)" } else { value };
-        shown.append_pair(name, value);
-    }
-    shown.finish()
 }
 
 /// The health answer of Spring Boot's actuator, which many servers share.

@@ -4,6 +4,7 @@
 //! commands, and by app for errors; nothing here prints or decides.
 
 pub mod audit;
+pub mod bulk_export;
 pub mod check;
 pub mod doctor;
 pub mod error;

@@ -1,6 +1,7 @@
 //! How many resources of a type a server has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -24,7 +25,7 @@ struct Counted {
 /// The totals that a server gives (FHIR R4 search, `_summary=count`); `None` where it gives none.
 pub async fn totals(
     caller: &Caller,
-    client: &Client,
+    client: &Arc<Client>,
     types: impl Iterator<Item = &String>,
 ) -> BTreeMap<String, Option<u64>> {
     let mut totals = BTreeMap::new();
@@ -40,7 +41,7 @@ pub async fn totals(
     totals
 }
 
-async fn total(caller: &Caller, client: &Client, resource_type: &str) -> Option<u64> {
+async fn total(caller: &Caller, client: &Arc<Client>, resource_type: &str) -> Option<u64> {
     let url = caller.server.url.join(&format!("{resource_type}?_summary=count")).ok()?;
     client.admit(&url).await;
     let answer = caller.ask(client, &Ask::get(&url, "application/fhir+json")).await.ok()?;

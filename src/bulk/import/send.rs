@@ -176,12 +176,12 @@ struct Sender<'a> {
     ledger: &'a mut Ledger,
     standing: &'a Standing,
     /// Those that nobody uses now.
-    clients: Vec<Client>,
+    clients: Vec<Arc<Client>>,
 }
 
 /// A chunk that came to its end, or did not.
 struct Ended {
-    client: Client,
+    client: Arc<Client>,
     chunk: Chunk,
     fates: Result<Vec<(Fate, u32)>, Halt>,
 }
@@ -390,7 +390,7 @@ fn settled_of(step: u32, chunk: &Chunk, fates: Vec<(Fate, u32)>) -> Settled {
 
 impl Shared {
     /// Brings items to their end.
-    async fn deliver(&self, client: &Client, items: &[Item]) -> Result<Vec<(Fate, u32)>, Halt> {
+    async fn deliver(&self, client: &Arc<Client>, items: &[Item]) -> Result<Vec<(Fate, u32)>, Halt> {
         let is_repeatable = items.iter().all(|item| item.verb != Verb::Post);
         let mut delivery = Delivery::new(items.len(), is_repeatable, is_repeatable);
         let mut last: Option<Halt> = None;
@@ -441,7 +441,7 @@ impl Shared {
     /// Sends one bundle and says what its answer is.
     async fn post(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         items: &[&Item],
         last: &mut Option<Halt>,
     ) -> Result<Reply, Halt> {

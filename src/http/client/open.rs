@@ -1,5 +1,6 @@
 //! An exchange whose answer is read piece by piece: for what is too large to hold.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,8 +18,8 @@ use crate::model::{Code, HttpFacts};
 /// The head of an answer; its body is still on its way.
 ///
 /// The body is as it comes over the wire: `Content-Encoding` is the caller's business.
-pub struct Answer<'a> {
-    client: &'a Client,
+pub struct Answer {
+    client: Arc<Client>,
     response: reqwest::Response,
     url: Url,
     start: Instant,
@@ -33,7 +34,7 @@ impl Client {
     ///
     /// # Errors
     /// A [`Failure`] when no answer came before the call's deadline.
-    pub async fn open(&self, call: &Call<'_>) -> Result<Answer<'_>, Failure> {
+    pub async fn open(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, Failure> {
         let start = Instant::now();
         self.check_transport(call.url, call.credential, call.body.as_ref())?;
         let request_id = Uuid::new_v4().to_string();
@@ -69,7 +70,14 @@ impl Client {
                     self.marks.snapshot().timing(start, Some(Instant::now()), Instant::now());
                 self.trace_call(&call.method, call.url, &http, &timing, None);
                 let url = call.url.clone();
-                Ok(Answer { client: self, response, url, start, received_at, request_id })
+                Ok(Answer {
+                    client: Arc::clone(self),
+                    response,
+                    url,
+                    start,
+                    received_at,
+                    request_id,
+                })
             }
             Ok(Err(error)) => {
                 let failure = self
@@ -89,7 +97,7 @@ impl Client {
     }
 }
 
-impl Answer<'_> {
+impl Answer {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.response.status()

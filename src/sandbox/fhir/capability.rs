@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::store::instant;
 use super::table::{COMMON, TYPES, Type};
 use crate::model::server::FhirVersion;
+use crate::sandbox::bulk::{BulkPlan, Level};
 use crate::sandbox::persona::Persona;
 use crate::sandbox::sign_in::Method;
 
@@ -16,6 +17,7 @@ pub(in crate::sandbox) struct Facts<'a> {
     pub(in crate::sandbox) base: &'a str,
     pub(in crate::sandbox) auth: Method,
     pub(in crate::sandbox) persona: Option<&'a Persona>,
+    pub(in crate::sandbox) bulk: &'a BulkPlan,
     pub(in crate::sandbox) started: Timestamp,
 }
 
@@ -47,6 +49,8 @@ pub(in crate::sandbox) fn statement(facts: &Facts) -> Value {
         "description": "A small FHIR server with synthetic records, for trials and drills. \
                         Requests take JSON; answers come as JSON or XML.",
         "kind": "instance",
+        // Its place in the order; it goes when there is no export.
+        "instantiates": [],
         "software": {"name": "fhirctl sandbox", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {
             "description": "A sandbox on this machine; what is written here is lost when it stops",
@@ -73,8 +77,53 @@ pub(in crate::sandbox) fn statement(facts: &Facts) -> Value {
             "definition": "http://hl7.org/fhir/OperationDefinition/CapabilityStatement-versions",
         }]);
     }
+    declare_bulk(&mut statement, &mut rest, facts);
     statement["rest"] = json!([rest]);
     statement
+}
+
+/// Says which exports there are (Bulk Data Access, section on the CapabilityStatement).
+fn declare_bulk(statement: &mut Value, rest: &mut Value, facts: &Facts) {
+    const BASE: &str = "http://hl7.org/fhir/uv/bulkdata";
+    let mark = facts.bulk.version.as_ref().map(|version| format!("|{version}")).unwrap_or_default();
+    let stu3 = facts.version == FhirVersion::Stu3;
+    let mut offered = false;
+    for (level, kind, definition) in [
+        (Level::System, None, "export"),
+        (Level::Patient, Some("Patient"), "patient-export"),
+        (Level::Group, Some("Group"), "group-export"),
+    ] {
+        if !facts.bulk.offers(level) {
+            continue;
+        }
+        offered = true;
+        let url = format!("{BASE}/OperationDefinition/{definition}{mark}");
+        let definition = if stu3 { json!({"reference": url}) } else { json!(url) };
+        // STU3 has operations at the system alone.
+        let name = if stu3 && kind.is_some() { url_name(&url) } else { "export" };
+        let operation = json!({"name": name, "definition": definition});
+        let kind = kind.filter(|_| !stu3);
+        let rows = rest["resource"].as_array_mut();
+        let row = match (kind, rows) {
+            (Some(kind), Some(rows)) => rows.iter_mut().find(|row| row["type"] == kind),
+            _ => None,
+        };
+        let place = if let Some(row) = row { row } else { &mut *rest };
+        match place.get_mut("operation").and_then(Value::as_array_mut) {
+            Some(operations) => operations.push(operation),
+            None => place["operation"] = json!([operation]),
+        }
+    }
+    if offered {
+        let url = format!("{BASE}/CapabilityStatement/bulk-data{mark}");
+        statement["instantiates"] = json!([url]);
+    } else if let Some(members) = statement.as_object_mut() {
+        members.shift_remove("instantiates");
+    }
+}
+
+fn url_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
 }
 
 /// Says of itself what the persona's server says.
@@ -176,6 +225,7 @@ mod tests {
             base: "http://127.0.0.1:1/fhir",
             auth: Method::Basic,
             persona: None,
+            bulk: &BulkPlan::default(),
             started: "2026-01-02T03:04:05Z".parse().unwrap(),
         })
     }

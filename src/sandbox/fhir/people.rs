@@ -54,13 +54,13 @@ const BODY_TEMPERATURE: Sign = Sign {
     us_core: "us-core-body-temperature",
 };
 
-/// Makes the records of one server: an organization, a practitioner, and per patient an encounter,
-/// a condition and two observations. The first patient is `Patient/canary-1`, the others are
+/// Makes the records of one server: an organization, a practitioner, a group of all patients
+/// (`Group/all`), and per patient an encounter, a condition and two observations. The first patient is `Patient/canary-1`, the others are
 /// `patient-2`, `patient-3` and so on; the same seed gives the same records.
 pub(in crate::sandbox) fn records(version: FhirVersion, patients: u32, seed: u64) -> Vec<Value> {
     let mut random = fastrand::Rng::with_seed(seed);
     let words = Words { version };
-    let mut records = vec![words.organization(), words.practitioner()];
+    let mut records = vec![words.organization(), words.practitioner(), words.group(patients)];
     for number in 1..=patients {
         let day = date(2024, 1, 1).saturating_add(jiff::Span::new().days(random.i64(0..600)));
         records.push(words.patient(number, &mut random));
@@ -127,6 +127,24 @@ impl Words {
             "identifier": [{"system": "urn:fhirctl:sandbox:practitioner", "value": "1"}],
             "active": true, "name": [{"family": "Test-Juniper", "given": ["Synthetic-Rue"]}],
         })
+    }
+
+    fn group(&self, patients: u32) -> Value {
+        let mut group = json!({
+            "resourceType": "Group", "id": "all", "meta": self.meta(""),
+            "identifier": [{"system": "urn:fhirctl:sandbox:group", "value": "all"}],
+            "active": true, "type": "person",
+        });
+        match self.version {
+            FhirVersion::R5 => group["membership"] = json!("enumerated"),
+            _ => group["actual"] = json!(true),
+        }
+        group["name"] = json!("All synthetic patients");
+        group["quantity"] = json!(patients);
+        group["member"] = (1..=patients)
+            .map(|n| json!({"entity": {"reference": format!("Patient/{}", patient_id(n))}}))
+            .collect();
+        group
     }
 
     fn patient(&self, number: u32, random: &mut fastrand::Rng) -> Value {

@@ -131,6 +131,11 @@ impl Search {
         });
     }
 
+    /// Whether a resource has what is asked for.
+    pub(in crate::sandbox) fn holds(&self, resource: &Value) -> bool {
+        self.criteria.iter().all(|criterion| criterion.holds(resource))
+    }
+
     /// Picks what matches.
     pub(in crate::sandbox) fn run<'a>(&self, all: impl Iterator<Item = &'a Arc<Value>>) -> Page {
         let mut matches: Vec<Arc<Value>> = Vec::new();

@@ -11,9 +11,9 @@ use super::table;
 use crate::serve::StatusCode;
 
 /// Most versions of resources that are written into one server after its start.
-const MAX_WRITES: usize = 20_000;
+const MAX_WRITES: usize = 200_000;
 /// Most bytes of JSON that are written into one server after its start.
-const MAX_WRITTEN_BYTES: usize = 16 * 1024 * 1024;
+const MAX_WRITTEN_BYTES: usize = 128 * 1024 * 1024;
 
 /// One version of a resource.
 #[derive(Clone, Debug)]
@@ -89,6 +89,20 @@ impl Store {
             .into_iter()
             .flat_map(|shelf| &shelf.order)
             .filter_map(|versions| versions.last()?.resource.as_ref())
+    }
+
+    /// The ids of resources of a type that were deleted after an instant.
+    pub(in crate::sandbox) fn deleted(
+        &self,
+        kind: &str,
+        since: Timestamp,
+    ) -> impl Iterator<Item = &String> {
+        self.types.get(kind).into_iter().flat_map(move |shelf| {
+            shelf.places.iter().filter_map(move |(id, place)| {
+                let newest = shelf.order[*place].last()?;
+                (newest.resource.is_none() && newest.at > since).then_some(id)
+            })
+        })
     }
 
     /// Stores a resource under a new id and says which.

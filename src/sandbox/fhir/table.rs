@@ -72,6 +72,15 @@ pub(in crate::sandbox) static TYPES: &[Type] = &[
         us_core: &["us-core-patient"],
     },
     Type {
+        name: "Group",
+        parameters: &[
+            row("identifier", Token, &["identifier"], "Group-identifier"),
+            row("member", Reference, &["member.entity"], "Group-member"),
+            row("type", Token, &["type"], "Group-type"),
+        ],
+        us_core: &[],
+    },
+    Type {
         name: "Encounter",
         parameters: &[
             row("class", Token, &["class"], "Encounter-class"),

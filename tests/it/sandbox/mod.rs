@@ -1,5 +1,6 @@
 //! `sandbox` as its users meet it: what it announces, what is on the wire, how it ends.
 
+mod bulk;
 mod personas;
 mod wire;
 

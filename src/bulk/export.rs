@@ -1,0 +1,574 @@
+//! One export, from where it is to its end.
+//!
+//! Each phase reads in the ledger whether it was done: a run that was interrupted anywhere goes on
+//! with the same call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::caller::Caller;
+use super::halt::Halt;
+use super::ids::IdFile;
+use super::job::{self, Began, Cancelled, Look, Watch};
+use super::ledger::{FINDINGS_KEPT, Finding, Kind, Ledger, Severity, State, Totals};
+use super::links::{Pages, Reading};
+use super::receipt;
+use super::request::ExportRequest;
+use super::seal::{self, Sealer};
+use super::store::Compression;
+use super::transfer::{Event, Teller, Transfer, first_attempt, free_space};
+use super::wait::Pace;
+use crate::auth::Surroundings;
+use crate::model::server::Server;
+use crate::model::{Error, ErrorKind, Exit, Result};
+
+/// Less than this is too little to begin with, in bytes.
+const LEAST_FREE: u64 = 16 * 1024 * 1024;
+/// How often a busy server is asked to begin within one run.
+const KICK_OFFS: u32 = 50;
+
+/// How an export is run; nothing here changes what it is.
+#[derive(Clone)]
+pub struct Settings {
+    pub pace: Pace,
+    /// The least time between two looks at a server that names none.
+    pub quiet_pace: Option<Duration>,
+    pub max_wait: Duration,
+    pub parallel: usize,
+    pub max_line: usize,
+    pub keep_remote: bool,
+    pub teller: Teller,
+}
+
+/// What an export is: from its ledger, and never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    pub id: String,
+    pub server: String,
+    pub url: String,
+    /// Absolute.
+    pub folder: PathBuf,
+    pub request: ExportRequest,
+    pub compression: Compression,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Job {
+    status_url: Url,
+    separate_status: bool,
+    kicked_off_at: Timestamp,
+    kick_off_url: String,
+    oddities: Vec<String>,
+}
+
+/// How an export ended, or how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Complete,
+    /// Everything is there, and something is wrong with it.
+    CompleteWithErrors,
+    /// Files are missing.
+    Incomplete,
+}
+
+impl Status {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Complete => "complete",
+            Status::CompleteWithErrors => "complete_with_errors",
+            Status::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// The end of an export, from its ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Conclusion {
+    pub status: Status,
+    pub exit_code: u8,
+    pub transaction_time: Option<String>,
+    pub finished_at: Timestamp,
+    pub duration_ms: u64,
+    /// Of the receipt.
+    pub sha256: String,
+}
+
+/// What a run leaves.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub identity: Identity,
+    pub conclusion: Conclusion,
+    pub totals: Totals,
+    pub findings: Vec<Finding>,
+    pub by_type: Vec<TypeTotal>,
+    /// Whether everything had been done before.
+    pub was_done: bool,
+    pub remote: Option<&'static str>,
+}
+
+/// What came of one type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TypeTotal {
+    pub kind: &'static str,
+    #[serde(rename = "type")]
+    pub name: String,
+    pub files: u64,
+    pub missing: u64,
+    pub count: u64,
+    pub bytes: u64,
+}
+
+/// Runs an export to its end.
+///
+/// # Errors
+/// Why it stopped before; the same call goes on from there where that can help.
+pub async fn run(
+    ledger: Arc<Ledger>,
+    server: &Server,
+    surroundings: &Surroundings,
+    settings: &Settings,
+) -> Result<Report, Halt> {
+    let identity: Identity = ledger
+        .fact("export")?
+        .ok_or_else(|| Error::new(ErrorKind::Data, "the ledger does not say what it is of"))?;
+    if let Some(conclusion) = ledger.fact::<Conclusion>("conclusion")?
+        && conclusion.status != Status::Incomplete
+    {
+        seal::recover(&identity.folder, &ledger)?;
+        return report(&ledger, identity, conclusion, true, None);
+    }
+    let export = Export { ledger, server, surroundings, settings, identity, begun: Instant::now() };
+    export.run().await
+}
+
+struct Export<'a> {
+    ledger: Arc<Ledger>,
+    server: &'a Server,
+    surroundings: &'a Surroundings,
+    settings: &'a Settings,
+    identity: Identity,
+    begun: Instant,
+}
+
+impl Export<'_> {
+    async fn run(self) -> Result<Report, Halt> {
+        let folder = &self.identity.folder;
+        for below in ["", "error", "deleted"] {
+            super::ledger::private_folder(&folder.join(below))?;
+        }
+        if let Some(free) = free_space(folder)
+            && free < LEAST_FREE
+        {
+            return Err(Halt::later(
+                "bulk.no_space",
+                format!("{} MiB are free below {}", free >> 20, folder.display()),
+            )
+            .hint("make room and run the same command again"));
+        }
+        seal::recover(folder, &self.ledger)?;
+        let caller = Caller::new(self.server, self.surroundings)
+            .await
+            .map_err(|failure| Halt::of(failure, false))?;
+        let caller = Arc::new(caller);
+        let job = match self.ledger.fact::<Job>("job")? {
+            Some(job) => job,
+            None => self.kick_off(&caller).await?,
+        };
+        let transfer = |pages: &Pages| self.transfer(&caller, &job, pages);
+        let pages = match self.ledger.fact::<Pages>("manifest")? {
+            Some(pages) if pages.missing.is_none() => pages,
+            _ => self.wait(&caller, &job, &transfer).await?,
+        };
+        // What another run has given up may be there now.
+        self.ledger.want_again()?;
+        self.ledger.note(&[("may_come_back", false.into())])?;
+        let transfer = transfer(&pages)?;
+        transfer.fetch_all().await?;
+        let ids = transfer.ids.clone();
+        drop(transfer);
+        let conclusion = self.conclude(&job, &pages, &ids)?;
+        let remote = self.tidy_up(&caller, &job, &conclusion).await;
+        self.tell(Event::Finished {
+            files: self.ledger.totals()?.files_done,
+            resources: self.ledger.totals()?.resources,
+            bytes: self.ledger.totals()?.bytes,
+            duration_ms: conclusion.duration_ms,
+        });
+        report(&self.ledger, self.identity, conclusion, false, remote)
+    }
+
+    fn tell(&self, event: Event) {
+        (self.settings.teller)(&event);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.surroundings.clock.now()
+    }
+
+    async fn kick_off(&self, caller: &Caller) -> Result<Job, Halt> {
+        let client = caller.client().map_err(|failure| Halt::of(failure, false))?;
+        let kick_off = self.identity.request.kick_off(&self.server.url)?;
+        // Noted before it is sent: after a crash in between it is known that a job may be running.
+        self.ledger.note(&[("kick_off_sent_at", json!(self.now()))])?;
+        self.tell(Event::KickOff { url: kick_off.url.to_string() });
+        let started = Instant::now();
+        let mut asked = 0;
+        loop {
+            match job::begin(caller, &client, &kick_off).await? {
+                Began::Started(started) => {
+                    let job = Job {
+                        status_url: started.status_url,
+                        separate_status: started.separate_status,
+                        kicked_off_at: self.now(),
+                        kick_off_url: kick_off.url.to_string(),
+                        oddities: started.oddities,
+                    };
+                    self.ledger.note(&[("job", json!(job))])?;
+                    self.tell(Event::Started {
+                        status_url: job.status_url.to_string(),
+                        oddities: job.oddities.clone(),
+                    });
+                    return Ok(job);
+                }
+                Began::Busy { wait, halt } => {
+                    asked += 1;
+                    let wait = self.pause(wait, asked);
+                    let left = self.settings.max_wait.saturating_sub(started.elapsed());
+                    if asked >= KICK_OFFS || wait >= left {
+                        return Err(Halt { kind: ErrorKind::Resumable, ..halt }.hint(
+                            "another export may be running; run the same command again later",
+                        ));
+                    }
+                    self.tell(Event::Waiting { progress: None, trouble: Some(halt.message), wait });
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// What the server asks for; without that what the vendor does.
+    fn pause(&self, asked_for: Option<Duration>, waited: u32) -> Duration {
+        self.settings.pace.wait(asked_for.or(self.settings.quiet_pace), waited)
+    }
+
+    /// Waits for the manifest; what a partial one names is fetched meanwhile.
+    async fn wait(
+        &self,
+        caller: &Arc<Caller>,
+        job: &Job,
+        transfer: &dyn Fn(&Pages) -> Result<Arc<Transfer>, Halt>,
+    ) -> Result<Pages, Halt> {
+        let client = caller.client().map_err(|failure| Halt::of(failure, true))?;
+        let mut watch = Watch::new(caller, job.status_url.clone(), job.separate_status);
+        let reading =
+            Reading { caller, client: &client, ledger: &self.ledger, pace: self.settings.pace };
+        let started = Instant::now();
+        let mut waited = 0;
+        loop {
+            let (wait, progress, trouble) = match watch.look(&client).await? {
+                Look::Done(answer) => {
+                    let pages = reading.take(answer).await?;
+                    self.ledger.note(&[("manifest", json!(pages))])?;
+                    self.tell(self.manifest_event(&pages)?);
+                    return Ok(pages);
+                }
+                Look::Running { wait, progress, partial } => {
+                    if let Some(answer) = partial
+                        && self.identity.request.allow_partial_manifests
+                    {
+                        let pages = reading.take(answer).await?;
+                        transfer(&pages)?.fetch_all().await?;
+                    }
+                    (wait, progress, None)
+                }
+                Look::Unclear { wait, halt } => (wait, None, Some(halt.message)),
+            };
+            waited += 1;
+            let left = self.settings.max_wait.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(Halt::later(
+                    "bulk.max_wait",
+                    format!(
+                        "the job is not done after {}",
+                        humantime::format_duration(self.settings.max_wait)
+                    ),
+                )
+                .hint(
+                    "it goes on; run the same command again, or fhirctl bulk-export cancel DIR",
+                ));
+            }
+            // One last look when the time is over.
+            let wait = self.pause(wait, waited).min(left);
+            self.tell(Event::Waiting { progress, trouble, wait });
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn manifest_event(&self, pages: &Pages) -> Result<Event, Halt> {
+        let mut counts = [0_u64; 3];
+        self.ledger.each_file(&mut |file| {
+            counts[file.kind as usize] += 1;
+            Ok(())
+        })?;
+        Ok(Event::Manifest {
+            transaction_time: pages.head.transaction_time.clone(),
+            output: counts[0],
+            error: counts[1],
+            deleted: counts[2],
+        })
+    }
+
+    fn transfer(
+        &self,
+        caller: &Arc<Caller>,
+        job: &Job,
+        pages: &Pages,
+    ) -> Result<Arc<Transfer>, Halt> {
+        let ids = IdFile::open(self.ledger.folder())?;
+        Ok(Arc::new(Transfer {
+            caller: Arc::clone(caller),
+            ledger: Arc::clone(&self.ledger),
+            sealer: Sealer::start(&self.identity.folder, &self.ledger, &ids),
+            ids,
+            folder: self.identity.folder.clone(),
+            compression: self.identity.compression,
+            max_line: self.settings.max_line,
+            parallel: self.settings.parallel,
+            pace: self.settings.pace,
+            // Where nothing is said it is as for the job itself; no token leaves the origin anyway.
+            requires_token: pages.head.requires_access_token.unwrap_or(true),
+            is_organized: pages.head.organized_by.is_some()
+                || self.identity.request.organize_by.is_some(),
+            links_from: job.status_url.clone(),
+            status_url: job.status_url.clone(),
+            attempt: first_attempt(&self.ledger)?,
+            teller: Arc::clone(&self.settings.teller),
+            renewed: tokio::sync::Mutex::new(0),
+        }))
+    }
+
+    /// Judges the whole, writes the receipt and notes how it ended.
+    fn conclude(&self, job: &Job, pages: &Pages, ids: &IdFile) -> Result<Conclusion, Halt> {
+        let mut findings = self.twins(ids)?;
+        for oddity in job.oddities.iter().chain(&pages.oddities) {
+            findings.push(finding("bulk.odd_manifest", Severity::Warning, oddity.clone()));
+        }
+        if let Some(request) = &pages.head.request
+            && !same_request(request, &job.kick_off_url)
+        {
+            let message = "the manifest's request is not the one that was sent".to_owned();
+            findings.push(finding("bulk.odd_manifest", Severity::Warning, message));
+        }
+        let totals = self.ledger.totals()?;
+        if let Some((code, message, _)) = &pages.missing {
+            let message = format!("a page of the manifest is missing: {message}");
+            findings.push(finding(code, Severity::Error, message));
+        }
+        self.ledger.conclude(&findings, &[])?;
+        let findings = self.ledger.findings()?;
+        let is_missing = totals.files_done < totals.files || pages.missing.is_some();
+        let is_bad = findings.iter().any(|it| it.severity == Severity::Error);
+        let may_come_back = self.ledger.fact("may_come_back")?.unwrap_or(false)
+            || pages.missing.as_ref().is_some_and(|missing| missing.2);
+        let (status, exit) = match (is_missing, is_bad) {
+            (true, _) if may_come_back => (Status::Incomplete, Exit::RESUMABLE),
+            (true, _) => (Status::Incomplete, Exit::UNAVAILABLE),
+            (false, true) => (Status::CompleteWithErrors, Exit::DATA),
+            (false, false) => (Status::Complete, Exit::OK),
+        };
+        let finished_at = self.now();
+        let head = self.receipt_head(job, pages, status, exit, &totals, finished_at);
+        let sha256 = receipt::write(&self.identity.folder, &self.ledger, &head)?;
+        let conclusion = Conclusion {
+            status,
+            exit_code: exit.0,
+            transaction_time: pages.head.transaction_time.clone(),
+            finished_at,
+            duration_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            sha256,
+        };
+        self.ledger.note(&[("conclusion", json!(conclusion))])?;
+        Ok(conclusion)
+    }
+
+    /// Resources that are there twice, or there and deleted.
+    fn twins(&self, ids: &IdFile) -> Result<Vec<Finding>, Halt> {
+        let mut kept = std::collections::HashMap::new();
+        let mut names = std::collections::HashMap::new();
+        self.ledger.each_file(&mut |file| {
+            if let (State::There, Some(done)) = (file.state, &file.done) {
+                kept.insert(file.id, (done.attempt, file.kind));
+                if file.kind == Kind::Output {
+                    names.insert(file.id, done.name.clone());
+                }
+            }
+            Ok(())
+        })?;
+        let counts = |file: u32, attempt: u64| {
+            kept.get(&file).filter(|kept| kept.0 == attempt).map(|kept| kept.1)
+        };
+        let twins = ids.twins(&counts, FINDINGS_KEPT)?;
+        let mut findings = Vec::new();
+        let mut tell = |places: &[(u32, u32)], count: u64, code: &str, what: &str| {
+            for (file, line) in places {
+                findings.push(Finding {
+                    file: names.get(file).cloned(),
+                    line: Some(u64::from(*line)),
+                    code: code.to_owned(),
+                    severity: Severity::Error,
+                    message: what.to_owned(),
+                });
+            }
+            let more = count - places.len() as u64;
+            if more > 0 {
+                findings.push(finding(code, Severity::Error, format!("{what}; {more} more")));
+            }
+        };
+        tell(
+            &twins.places,
+            twins.count,
+            "bulk.duplicate",
+            "the resource stands in the export already",
+        );
+        tell(
+            &twins.contradictions,
+            twins.contradiction_count,
+            "bulk.deleted_and_exported",
+            "the resource is exported and said to be deleted",
+        );
+        Ok(findings)
+    }
+
+    fn receipt_head(
+        &self,
+        job: &Job,
+        pages: &Pages,
+        status: Status,
+        exit: Exit,
+        totals: &Totals,
+        finished_at: Timestamp,
+    ) -> Map<String, Value> {
+        let identity = &self.identity;
+        let mut head = Map::new();
+        let mut put = |key: &str, value: Value| head.insert(key.to_owned(), value);
+        put("fhirctl_version", env!("CARGO_PKG_VERSION").into());
+        put("export_id", identity.id.as_str().into());
+        put("server", identity.server.as_str().into());
+        put("url", identity.url.as_str().into());
+        put("status", status.as_str().into());
+        put("exit_code", exit.0.into());
+        put("request", json!(identity.request));
+        put("request_url", job.kick_off_url.as_str().into());
+        put("created_at", json!(identity.created_at));
+        put("kicked_off_at", json!(job.kicked_off_at));
+        put("finished_at", json!(finished_at));
+        put("transaction_time", json!(pages.head.transaction_time));
+        put("requires_access_token", json!(pages.head.requires_access_token));
+        put("manifest_pages", pages.pages.into());
+        put("compression", json!(identity.compression));
+        put("totals", json!(totals));
+        head
+    }
+
+    /// Lets the server purge the job, once everything is there and judged.
+    async fn tidy_up(
+        &self,
+        caller: &Caller,
+        job: &Job,
+        conclusion: &Conclusion,
+    ) -> Option<&'static str> {
+        if self.settings.keep_remote || conclusion.status == Status::Incomplete {
+            return Some("kept");
+        }
+        let client = caller.client().ok()?;
+        let told = match job::delete(caller, &client, &job.status_url).await {
+            Ok(Cancelled::Done) => "deleted",
+            Ok(Cancelled::Oddly(_)) => "deleted_oddly",
+            Ok(Cancelled::Gone) => "gone",
+            // The data are here and judged: that the server keeps its copy changes nothing of it.
+            Err(_) => "not_deleted",
+        };
+        Some(told)
+    }
+}
+
+fn finding(code: &str, severity: Severity, message: String) -> Finding {
+    Finding { file: None, line: None, code: code.to_owned(), severity, message }
+}
+
+/// Whether a manifest speaks of our request: a POST has no parameters in it, and the order and the
+/// way of writing a query differ.
+fn same_request(told: &str, sent: &str) -> bool {
+    let path = |text: &str| Url::parse(text).map(|url| url.path().to_owned());
+    match (path(told), path(sent)) {
+        (Ok(told), Ok(sent)) => told.trim_end_matches('/') == sent.trim_end_matches('/'),
+        // A relative one says less, and nothing else.
+        _ => sent.contains(told.split('?').next().unwrap_or_default()),
+    }
+}
+
+/// Cancels an export that is under way on the server.
+///
+/// # Errors
+/// When there is no job, or the server does not do it.
+pub async fn cancel(
+    ledger: &Ledger,
+    server: &Server,
+    surroundings: &Surroundings,
+) -> Result<Cancelled, Halt> {
+    let Some(job) = ledger.fact::<Job>("job")? else {
+        return Err(Error::not_found("this export has no job on the server").into());
+    };
+    let caller =
+        Caller::new(server, surroundings).await.map_err(|failure| Halt::of(failure, true))?;
+    let client = caller.client().map_err(|failure| Halt::of(failure, true))?;
+    let cancelled = job::delete(&caller, &client, &job.status_url).await?;
+    ledger.note(&[("cancelled_at", json!(surroundings.clock.now()))])?;
+    Ok(cancelled)
+}
+
+fn report(
+    ledger: &Ledger,
+    identity: Identity,
+    conclusion: Conclusion,
+    was_done: bool,
+    remote: Option<&'static str>,
+) -> Result<Report, Halt> {
+    let totals = ledger.totals()?;
+    let findings = ledger.findings()?;
+    let by_type = by_type(ledger)?;
+    Ok(Report { identity, conclusion, totals, findings, by_type, was_done, remote })
+}
+
+fn by_type(ledger: &Ledger) -> Result<Vec<TypeTotal>> {
+    let mut all: Vec<TypeTotal> = Vec::new();
+    ledger.each_file(&mut |file| {
+        let kind = file.kind.as_str();
+        let is_last = all.last().is_some_and(|it| it.kind == kind && it.name == file.resource_type);
+        if !is_last {
+            let name = file.resource_type.clone();
+            all.push(TypeTotal { kind, name, files: 0, missing: 0, count: 0, bytes: 0 });
+        }
+        if let Some(total) = all.last_mut() {
+            total.files += 1;
+            match &file.done {
+                Some(done) => {
+                    total.count += done.lines;
+                    total.bytes += done.bytes;
+                }
+                None => total.missing += 1,
+            }
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}

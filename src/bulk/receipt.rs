@@ -1,0 +1,316 @@
+//! The receipt of an export: what was asked, what came, what is missing; and a directory held
+//! against it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::ledger::{FileRow, Kind, Ledger, Severity, State, cannot_write, sync_folder};
+use super::store::{Compression, hex};
+use crate::model::{Error, ErrorKind, Result};
+
+pub const NAME: &str = "receipt.json";
+pub const SCHEMA: &str = "fhirctl/bulk-export-receipt/v1";
+
+/// Writes the receipt: head, files, what is missing, findings, and the digest of all before it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(folder: &Path, ledger: &Ledger, head: &Map<String, Value>) -> Result<String> {
+    let path = folder.join(NAME);
+    let part = folder.join(format!(".{NAME}.part"));
+    let broken = |error: std::io::Error| cannot_write(&part, &error);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .map_err(broken)?;
+    let mut out = Hashed { out: BufWriter::new(file), digest: Context::new(&SHA256) };
+    out.put(&format!("{{\n\"schema\": {}", json!(SCHEMA))).map_err(broken)?;
+    for (key, value) in head {
+        out.put(&format!(",\n{}: {value}", json!(key))).map_err(broken)?;
+    }
+    out.put(",\n\"files\": [").map_err(broken)?;
+    let mut separator = "\n";
+    let mut missing = Vec::new();
+    ledger.each_file(&mut |file| {
+        if file.state != State::There {
+            if missing.len() < 10_000 {
+                missing.push(lacking(&file));
+            }
+            return Ok(());
+        }
+        out.put(&format!("{separator}{}", entry(&file))).map_err(broken)?;
+        separator = ",\n";
+        Ok(())
+    })?;
+    out.put("\n],\n\"missing\": [").map_err(broken)?;
+    list(&mut out, missing.into_iter()).map_err(broken)?;
+    out.put("\n],\n\"findings\": [").map_err(broken)?;
+    list(&mut out, ledger.findings()?.into_iter().map(|finding| json!(finding))).map_err(broken)?;
+    out.put("\n],\n").map_err(broken)?;
+    let digest = hex(out.digest.clone().finish().as_ref());
+    out.put(&format!("\"sha256\": \"{digest}\"\n}}\n")).map_err(broken)?;
+    let file = out.out.into_inner().map_err(|error| broken(error.into_error()))?;
+    file.sync_all().and_then(|()| std::fs::rename(&part, &path)).map_err(broken)?;
+    sync_folder(folder)?;
+    Ok(digest)
+}
+
+struct Hashed {
+    out: BufWriter<File>,
+    digest: Context,
+}
+
+impl Hashed {
+    fn put(&mut self, text: &str) -> std::io::Result<()> {
+        self.digest.update(text.as_bytes());
+        self.out.write_all(text.as_bytes())
+    }
+}
+
+fn list(out: &mut Hashed, items: impl Iterator<Item = Value>) -> std::io::Result<()> {
+    let mut separator = "\n";
+    for item in items {
+        out.put(&format!("{separator}{item}"))?;
+        separator = ",\n";
+    }
+    Ok(())
+}
+
+fn entry(file: &FileRow) -> Value {
+    let done = file.done.clone().unwrap_or_else(|| super::ledger::Done {
+        name: String::new(),
+        attempt: 0,
+        lines: 0,
+        bytes: 0,
+        content_bytes: 0,
+        sha256: String::new(),
+        duration_ms: 0,
+        retries: 0,
+    });
+    json!({
+        "name": done.name,
+        "kind": file.kind.as_str(),
+        "type": kind_of(file),
+        "url_path": url_path(&file.url),
+        "count": done.lines,
+        "expected_count": file.expected,
+        "bytes": done.bytes,
+        "content_bytes": done.content_bytes,
+        "sha256": done.sha256,
+        "duration_ms": done.duration_ms,
+        "retries": done.retries,
+    })
+}
+
+fn lacking(file: &FileRow) -> Value {
+    let (code, message) = match &file.trouble {
+        Some((code, message)) => (Some(code.as_str()), message.as_str()),
+        None => (None, "not fetched yet"),
+    };
+    json!({
+        "kind": file.kind.as_str(),
+        "type": kind_of(file),
+        "url_path": url_path(&file.url),
+        "expected_count": file.expected,
+        "code": code,
+        "message": message,
+    })
+}
+
+fn kind_of(file: &FileRow) -> Option<&str> {
+    Some(file.resource_type.as_str()).filter(|name| !name.is_empty())
+}
+
+/// A link without what may be a secret in it: the query of a signed address.
+#[must_use]
+pub fn url_path(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) => url.path().to_owned(),
+        Err(_) => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// What was found when a directory was held against its receipt.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    pub export_id: Option<String>,
+    pub server: Option<String>,
+    pub status: Option<String>,
+    pub transaction_time: Option<String>,
+    pub files: u64,
+    pub resources: u64,
+    pub bytes: u64,
+    pub problems: Vec<Problem>,
+    /// Problems, those too many to be kept included.
+    pub problem_count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: Option<String>,
+    pub line: Option<u64>,
+    pub severity: Severity,
+    pub message: String,
+}
+
+/// Most problems that are told one by one.
+const PROBLEMS: usize = 100;
+
+impl Verified {
+    fn problem(&mut self, file: Option<&str>, message: impl Into<String>) {
+        self.problem_count += 1;
+        if self.problems.len() < PROBLEMS {
+            self.problems.push(Problem {
+                file: file.map(str::to_owned),
+                line: None,
+                severity: Severity::Error,
+                message: message.into(),
+            });
+        }
+    }
+}
+
+/// Holds a directory against its receipt: every file with its bytes, digest and number of lines,
+/// nothing missing and nothing added.
+///
+/// # Errors
+/// Exit 66 when there is no receipt, 65 when it is none or was edited.
+pub fn verify(folder: &Path, step: &mut dyn FnMut()) -> Result<Verified> {
+    let path = folder.join(NAME);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Error::io("read", &path, &error)
+            .hint("a directory of fhirctl bulk-export holds one when it is done")
+    })?;
+    let receipt: Value = serde_json::from_str(&text).map_err(|error| {
+        Error::new(ErrorKind::Data, format!("{} is no receipt: {error}", path.display()))
+    })?;
+    let mut verified = Verified::default();
+    let text_of = |key: &str| receipt[key].as_str().map(str::to_owned);
+    if text_of("schema").as_deref() != Some(SCHEMA) {
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!("{} is no receipt of a bulk export", path.display()),
+        ));
+    }
+    verified.export_id = text_of("export_id");
+    verified.server = text_of("server");
+    verified.status = text_of("status");
+    verified.transaction_time = text_of("transaction_time");
+    if !is_intact(&text, receipt["sha256"].as_str().unwrap_or_default()) {
+        verified.problem(Some(NAME), "the receipt was changed after it was written");
+    }
+    let mut known = std::collections::HashSet::from([PathBuf::from(NAME)]);
+    for file in receipt["files"].as_array().into_iter().flatten() {
+        step();
+        let Some(name) = file["name"].as_str().filter(|name| is_below(name)) else {
+            verified.problem(Some(NAME), "a file's name in it leads out of the directory");
+            continue;
+        };
+        if !known.insert(PathBuf::from(name)) {
+            verified.problem(Some(name), "the receipt names it twice");
+            continue;
+        }
+        check_file(folder, name, file, &mut verified);
+    }
+    let missing = receipt["missing"].as_array().map_or(0, Vec::len);
+    if missing > 0 {
+        verified.problem(None, format!("{missing} files of the export are missing"));
+    }
+    if verified.status.as_deref() == Some("incomplete") && missing == 0 {
+        verified.problem(None, "the export was not complete");
+    }
+    for below in ["", "error", "deleted"] {
+        strangers(folder, below, &known, &mut verified);
+    }
+    Ok(verified)
+}
+
+fn is_intact(text: &str, digest: &str) -> bool {
+    let tail = format!("\"sha256\": \"{digest}\"\n}}\n");
+    let Some(before) = text.strip_suffix(&tail) else { return false };
+    let mut context = Context::new(&SHA256);
+    context.update(before.as_bytes());
+    hex(context.finish().as_ref()) == digest
+}
+
+fn is_below(name: &str) -> bool {
+    !name.is_empty()
+        && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn check_file(folder: &Path, name: &str, said: &Value, verified: &mut Verified) {
+    let path = folder.join(name);
+    match std::fs::symlink_metadata(&path) {
+        Err(_) => return verified.problem(Some(name), "the file is missing"),
+        Ok(facts) if !facts.is_file() => {
+            return verified.problem(Some(name), "it is no plain file");
+        }
+        Ok(_) => {}
+    }
+    let (bytes, sha256) = match digest_of(&path) {
+        Ok(found) => found,
+        Err(error) => return verified.problem(Some(name), format!("cannot be read: {error}")),
+    };
+    verified.files += 1;
+    verified.bytes += bytes;
+    let count = said["count"].as_u64().unwrap_or(0);
+    if said["kind"] == Kind::Output.as_str() {
+        verified.resources += count;
+    }
+    if said["bytes"].as_u64() != Some(bytes) {
+        let expected = said["bytes"].as_u64().unwrap_or(0);
+        verified.problem(Some(name), format!("it has {bytes} bytes, the receipt says {expected}"));
+    } else if said["sha256"].as_str() != Some(&sha256) {
+        verified.problem(Some(name), "its content is not what was received: the digest differs");
+    }
+}
+
+fn digest_of(path: &Path) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((bytes, hex(context.finish().as_ref())));
+        }
+        context.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+}
+
+/// Data that the receipt does not know.
+fn strangers(
+    folder: &Path,
+    below: &str,
+    known: &std::collections::HashSet<PathBuf>,
+    verified: &mut Verified,
+) {
+    let Ok(entries) = std::fs::read_dir(folder.join(below)) else { return };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            let plain = name.trim_end_matches(Compression::of(name).suffix());
+            plain.ends_with(".ndjson") && name != "log.ndjson"
+        })
+        .collect();
+    names.sort_unstable();
+    for name in names {
+        let path = Path::new(below).join(&name);
+        if !known.contains(&path) {
+            let shown = path.display().to_string();
+            verified.problem(Some(&shown), "the receipt does not know this file");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What the workers of one export share, and the workers themselves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use url::Url;
+
+use super::caller::Caller;
+use super::download::{self, Connections, End};
+use super::halt::Halt;
+use super::ids::IdFile;
+use super::ledger::{FileRow, Kind, Ledger};
+use super::links;
+use super::seal::Sealer;
+use super::store::Compression;
+use super::wait::Pace;
+use crate::model::Code;
+
+/// Files that are looked up in the ledger at once.
+const AHEAD: u32 = 500;
+/// What is left free on the disk, in bytes.
+const RESERVE: u64 = 8 * 1024 * 1024;
+
+/// What happens while an export runs, for whoever shows or logs it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    KickOff {
+        url: String,
+    },
+    Started {
+        status_url: String,
+        oddities: Vec<String>,
+    },
+    Waiting {
+        progress: Option<String>,
+        trouble: Option<String>,
+        wait: Duration,
+    },
+    Manifest {
+        transaction_time: Option<String>,
+        output: u64,
+        error: u64,
+        deleted: u64,
+    },
+    FilesBegin {
+        files: u64,
+        done: u64,
+    },
+    FileStarted {
+        file: u32,
+        name: String,
+        item: &'static str,
+        resource_type: String,
+        url: String,
+        length: Option<u64>,
+    },
+    Bytes {
+        file: u32,
+        bytes: u64,
+    },
+    FileAgain {
+        file: u32,
+        url: String,
+        code: Code,
+        message: String,
+        wait: Duration,
+    },
+    FileResumed {
+        file: u32,
+        at: u64,
+    },
+    FileDone {
+        file: u32,
+        name: String,
+        url: String,
+        lines: u64,
+        bytes: u64,
+        content_bytes: u64,
+        found: u64,
+    },
+    FileGivenUp {
+        file: u32,
+        url: String,
+        code: Code,
+        message: String,
+    },
+    Finished {
+        files: u64,
+        resources: u64,
+        bytes: u64,
+        duration_ms: u64,
+    },
+}
+
+/// Told of everything that happens.
+pub type Teller = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// One export's downloads.
+pub struct Transfer {
+    pub caller: Arc<Caller>,
+    pub ledger: Arc<Ledger>,
+    pub ids: IdFile,
+    pub sealer: Sealer,
+    /// Where the files go.
+    pub folder: PathBuf,
+    pub compression: Compression,
+    pub max_line: usize,
+    pub parallel: usize,
+    pub pace: Pace,
+    pub requires_token: bool,
+    pub is_organized: bool,
+    /// Against which the manifest's links are read.
+    pub links_from: Url,
+    pub status_url: Url,
+    /// Numbers the attempts, in this run and all others.
+    pub attempt: AtomicU64,
+    pub teller: Teller,
+    /// How often the manifest was read anew.
+    pub renewed: Mutex<u32>,
+}
+
+impl Transfer {
+    pub fn tell(&self, event: Event) {
+        (self.teller)(&event);
+    }
+
+    /// What a file is called below the export's folder: its type and number, nothing of the
+    /// server's choosing.
+    #[must_use]
+    pub fn name_of(&self, file: &FileRow) -> String {
+        let (folder, plain) = match file.kind {
+            Kind::Output => ("", "resources"),
+            Kind::Error => ("error/", "OperationOutcome"),
+            Kind::Deleted => ("deleted/", "Bundle"),
+        };
+        let name = if file.resource_type.is_empty() { plain } else { &file.resource_type };
+        let suffix = if file.kind == Kind::Output { self.compression.suffix() } else { "" };
+        format!("{folder}{name}.{:03}.ndjson{suffix}", file.sequence + 1)
+    }
+
+    /// A wait that grows, with jitter, where nobody said how long.
+    #[must_use]
+    pub fn backoff(&self, waited: u32) -> Duration {
+        let retry = self.caller.server.retry;
+        let grown = retry.backoff.mul_f64(2_f64.powi(i32::try_from(waited.min(16)).unwrap_or(16)));
+        grown.min(retry.max_backoff).mul_f64(0.75 + 0.5 * fastrand::f64())
+    }
+
+    /// Stops before the disk is full, where it is known how much is to come.
+    ///
+    /// # Errors
+    /// Exit 75.
+    pub fn make_room(&self, bytes: u64) -> Result<(), Halt> {
+        match free_space(&self.folder) {
+            Some(free) if free < bytes.saturating_add(RESERVE) => Err(Halt::later(
+                "bulk.no_space",
+                format!(
+                    "{} MiB are free below {}, and a file of {} MiB is to come",
+                    free >> 20,
+                    self.folder.display(),
+                    bytes >> 20
+                ),
+            )
+            .hint("make room and run the same command again: what is done stays done")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches every file that is wanted.
+    ///
+    /// # Errors
+    /// When nothing more can be fetched; what is done stays done.
+    pub async fn fetch_all(self: &Arc<Self>) -> Result<(), Halt> {
+        let totals = self.ledger.totals()?;
+        self.tell(Event::FilesBegin { files: totals.files, done: totals.files_done });
+        let queue = Arc::new(Mutex::new(Queue { waiting: Vec::new(), last: 0, is_empty: false }));
+        let left = totals.files - totals.files_done - totals.files_missing;
+        let workers = self.parallel.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut running = JoinSet::new();
+        for _ in 0..workers {
+            running.spawn(work(Arc::clone(self), Arc::clone(&queue)));
+        }
+        while let Some(ended) = running.join_next().await {
+            let ended = ended.unwrap_or_else(|_| {
+                Err(Halt::from(crate::model::Error::internal("a download has broken off")))
+            });
+            if let Err(halt) = ended {
+                running.shutdown().await;
+                return Err(halt);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Queue {
+    /// The next one last.
+    waiting: Vec<FileRow>,
+    last: u32,
+    is_empty: bool,
+}
+
+impl Queue {
+    fn next(&mut self, ledger: &Ledger) -> Result<Option<FileRow>, Halt> {
+        if self.waiting.is_empty() && !self.is_empty {
+            self.waiting = ledger.wanted(self.last, AHEAD)?;
+            self.waiting.reverse();
+            self.is_empty = self.waiting.is_empty();
+        }
+        let next = self.waiting.pop();
+        if let Some(file) = &next {
+            self.last = file.id;
+        }
+        Ok(next)
+    }
+}
+
+async fn work(transfer: Arc<Transfer>, queue: Arc<Mutex<Queue>>) -> Result<(), Halt> {
+    let mut connections = Connections::new(&transfer)?;
+    loop {
+        let next = queue.lock().await.next(&transfer.ledger)?;
+        let Some(mut file) = next else { return Ok(()) };
+        let known = *transfer.renewed.lock().await;
+        let mut end = download::fetch(&transfer, &mut connections, &file).await?;
+        if matches!(end, End::LinkEnded { .. }) && links::renew(&transfer, known).await? {
+            file = transfer.ledger.file(file.id)?;
+            end = download::fetch(&transfer, &mut connections, &file).await?;
+        }
+        let (code, message) = match end {
+            End::Done => continue,
+            End::LinkEnded { code, message } => (code, message),
+            End::GivenUp { code, message, may_come_back } => {
+                if may_come_back {
+                    transfer.ledger.note(&[("may_come_back", true.into())])?;
+                }
+                (code, message)
+            }
+        };
+        transfer.ledger.given_up(file.id, code.as_str(), &message)?;
+        transfer.tell(Event::FileGivenUp { file: file.id, url: file.url, code, message });
+    }
+}
+
+/// A number that no attempt of this export has had: runs are counted in the ledger.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub fn first_attempt(ledger: &Ledger) -> crate::model::Result<AtomicU64> {
+    let run: u64 = ledger.fact("runs")?.unwrap_or(0) + 1;
+    ledger.note(&[("runs", run.into())])?;
+    Ok(AtomicU64::new(run << 32))
+}
+
+/// Bytes that this user may still write below a folder; `None` where nobody says.
+#[must_use]
+pub fn free_space(folder: &std::path::Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(folder).ok()?;
+    let (blocks, size) = (stat.blocks_available(), stat.fragment_size());
+    Some(blocks.saturating_mul(size))
+}

@@ -1,0 +1,255 @@
+//! How far an export is: bars on a terminal, a line a minute elsewhere, a file for a scraper.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::bulk::export::Identity;
+use crate::bulk::transfer::Event;
+use crate::context::{Context, complain, replace_file};
+use crate::model::text::one_line;
+
+/// How often something is said where no bar is drawn.
+const EVERY: Duration = Duration::from_secs(60);
+/// How often the file for a scraper is written.
+const METRICS_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows one export.
+pub(super) struct Screen {
+    server: String,
+    bars: MultiProgress,
+    head: ProgressBar,
+    draws: bool,
+    is_quiet: bool,
+    metrics: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    files: HashMap<u32, ProgressBar>,
+    total: u64,
+    done: u64,
+    missing: u64,
+    resources: u64,
+    bytes: u64,
+    since: Instant,
+    said: Instant,
+    measured: Option<Instant>,
+    waiting: String,
+}
+
+impl Screen {
+    pub(super) fn new(context: &Context, identity: &Identity, metrics: Option<PathBuf>) -> Screen {
+        let draws = context.shows_progress();
+        let target =
+            if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bars = MultiProgress::with_draw_target(target);
+        let head = bars.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
+            head.set_style(style);
+        }
+        if draws {
+            head.enable_steady_tick(Duration::from_millis(150));
+        }
+        let now = Instant::now();
+        Screen {
+            server: identity.server.clone(),
+            bars,
+            head,
+            draws,
+            is_quiet: context.options.quiet,
+            metrics,
+            state: Mutex::new(State {
+                files: HashMap::new(),
+                total: 0,
+                done: 0,
+                missing: 0,
+                resources: 0,
+                bytes: 0,
+                since: now,
+                said: now,
+                measured: None,
+                waiting: "asking for the export".to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::KickOff { .. } => "asking for the export".clone_into(&mut state.waiting),
+            Event::Started { oddities, .. } => {
+                "the server has begun".clone_into(&mut state.waiting);
+                for oddity in oddities {
+                    self.say(&format!("warning: {oddity}"));
+                }
+            }
+            Event::Waiting { progress, trouble, wait } => {
+                let what = trouble.as_ref().or(progress.as_ref());
+                state.waiting = format!(
+                    "waiting for {}{}; next look in {}",
+                    self.server,
+                    what.map(|what| format!(": {}", one_line(what))).unwrap_or_default(),
+                    human(*wait)
+                );
+            }
+            Event::Manifest { output, error, deleted, .. } => {
+                state.waiting =
+                    format!("{output} files of data, {error} of errors, {deleted} of deletions");
+            }
+            Event::FilesBegin { files, done } => {
+                (state.total, state.done) = (*files, *done);
+                state.since = Instant::now();
+            }
+            Event::FileStarted { file, name, length, .. } => {
+                self.begin(&mut state, *file, name, *length)
+            }
+            Event::Bytes { file, bytes } => {
+                state.bytes += bytes;
+                if let Some(bar) = state.files.get(file) {
+                    bar.inc(*bytes);
+                }
+            }
+            Event::FileAgain { file, message, wait, .. } => {
+                let what = format!("{message}; again in {}", human(*wait));
+                match state.files.get(file) {
+                    Some(bar) => bar.set_message(one_line(&what)),
+                    None => self.say(&format!("note: {what}")),
+                }
+            }
+            Event::FileResumed { .. } => {}
+            Event::FileDone { file, lines, .. } => {
+                state.done += 1;
+                state.resources += lines;
+                self.end(&mut state, *file);
+            }
+            Event::FileGivenUp { file, code, message, .. } => {
+                state.missing += 1;
+                self.end(&mut state, *file);
+                self.say(&format!("warning: a file is given up: {message} ({code})"));
+            }
+            Event::Finished { .. } => "done".clone_into(&mut state.waiting),
+        }
+        self.refresh(&mut state);
+    }
+
+    fn begin(&self, state: &mut State, file: u32, name: &str, length: Option<u64>) {
+        if !self.draws {
+            return;
+        }
+        let bar = match length {
+            Some(length) => ProgressBar::new(length),
+            None => ProgressBar::new_spinner(),
+        };
+        let bar = self.bars.add(bar);
+        let template = match length {
+            Some(_) => {
+                "  {prefix:32!} {bar:24} {bytes:>10} of {total_bytes:10} {bytes_per_sec:>12} {msg}"
+            }
+            None => "  {prefix:32!} {bytes:>10} {bytes_per_sec:>12} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        if let Some(old) = state.files.insert(file, bar) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn end(&self, state: &mut State, file: u32) {
+        if let Some(bar) = state.files.remove(&file) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+
+    fn refresh(&self, state: &mut State) {
+        let now = Instant::now();
+        if self.draws {
+            self.head.set_message(line(&self.server, state));
+        } else if now.duration_since(state.said) >= EVERY {
+            state.said = now;
+            self.say(&line(&self.server, state));
+        }
+        let is_due = state.measured.is_none_or(|at| now.duration_since(at) >= METRICS_EVERY);
+        if let Some(path) = self.metrics.as_deref().filter(|_| is_due) {
+            state.measured = Some(now);
+            let _ = replace_file(path, metrics(&self.server, state).as_bytes());
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.is_quiet {
+            return;
+        }
+        if self.draws {
+            let _ = self.bars.println(text);
+        } else {
+            complain(text);
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for bar in state.files.values() {
+            bar.finish_and_clear();
+        }
+        self.head.finish_and_clear();
+        if let Some(path) = &self.metrics {
+            let _ = replace_file(path, metrics(&self.server, &state).as_bytes());
+        }
+    }
+}
+
+fn line(server: &str, state: &State) -> String {
+    if state.total == 0 {
+        return format!("{server}: {}", state.waiting);
+    }
+    let seconds = state.since.elapsed().as_secs_f64().max(0.001);
+    let ended = state.done + state.missing;
+    let mut text = format!(
+        "{server}: {ended} of {} files, {} resources, {:.1} MiB, {:.1} MiB/s",
+        state.total,
+        state.resources,
+        state.bytes as f64 / 1_048_576.0,
+        state.bytes as f64 / 1_048_576.0 / seconds
+    );
+    if ended > 0 && ended < state.total {
+        let left = seconds / ended as f64 * (state.total - ended) as f64;
+        text.push_str(&format!(", about {} left", human(Duration::from_secs_f64(left))));
+    }
+    text
+}
+
+fn human(duration: Duration) -> String {
+    let rounded = match duration.as_secs() {
+        0..=9 => {
+            Duration::from_millis(u64::try_from(duration.as_millis() / 100 * 100).unwrap_or(0))
+        }
+        _ => Duration::from_secs(duration.as_secs()),
+    };
+    humantime::format_duration(rounded).to_string()
+}
+
+/// OpenMetrics 1.0.
+fn metrics(server: &str, state: &State) -> String {
+    let server: String = server.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut text = String::new();
+    for (name, help, value) in [
+        ("files", "Files that the export's manifest names", state.total),
+        ("files_done", "Files that are there", state.done),
+        ("files_missing", "Files that were given up", state.missing),
+        ("resources", "Resources received in this run", state.resources),
+        ("received_bytes", "Bytes received in this run", state.bytes),
+    ] {
+        text.push_str(&format!(
+            "# TYPE fhirctl_bulk_export_{name} gauge\n# HELP fhirctl_bulk_export_{name} {help}\nfhirctl_bulk_export_{name}{{server=\"{server}\"}} {value}\n"
+        ));
+    }
+    text.push_str("# EOF\n");
+    text
+}

@@ -1,0 +1,192 @@
+//! Bulk data at a sandbox server: export jobs, their manifests and files, import, and Bundles.
+//!
+//! Enters: a plan, from a persona, a scenario and flags; then requests that came through faults and
+//! sign-in. Leaves: answers, right ones or those of the traps in the plan. Called by the sandbox's
+//! server and its second port.
+
+mod content;
+mod files;
+mod generate;
+mod job;
+mod kick_off;
+mod manifest;
+mod plan;
+mod storage;
+mod trap;
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::answer::Reply;
+use super::fhir::outcome::Refusal;
+use super::site::Site;
+use crate::serve::{Method, Request};
+
+use job::Jobs;
+pub use plan::{BulkPlan, Level, Verb};
+pub(super) use storage::Storage;
+pub use trap::{TRAPS, Trap};
+
+const STATUS_URL: &str = "/bulk-status/{job}";
+const FILE_URL: &str = "/bulk-files/{job}/{file}";
+const PAGE_URL: &str = "/bulk-pages/{job}/{page}";
+
+/// Where a path of bulk data leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    KickOff { level: Level, group: Option<String> },
+    Status { job: String },
+    Page { job: String, page: u32 },
+    File { job: String, file: String },
+}
+
+/// The bulk data side of one server.
+pub(super) struct Bulk {
+    pub(super) plan: BulkPlan,
+    seed: u64,
+    /// Whether the server has a sign-in.
+    signed_in: bool,
+    /// Where the second port is, as an origin.
+    storage: Option<String>,
+    /// A port at which nobody listens, as an origin.
+    dead: Option<String>,
+    jobs: Mutex<Jobs>,
+}
+
+impl Bulk {
+    pub(super) fn new(
+        plan: BulkPlan,
+        seed: u64,
+        signed_in: bool,
+        storage: Option<String>,
+        dead: Option<String>,
+    ) -> Bulk {
+        Bulk { plan, seed, signed_in, storage, dead, jobs: Mutex::default() }
+    }
+
+    /// Where a path below the base leads, if it has to do with bulk data.
+    pub(super) fn way(
+        &self,
+        request: &Request,
+        below: &str,
+        query: &[(String, String)],
+    ) -> Option<Way> {
+        if !self.plan.is_enabled() {
+            return None;
+        }
+        let path = below.replace("%24", "$");
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let kick_off = |level, group: Option<&str>| {
+            Some(Way::KickOff { level, group: group.map(str::to_owned) })
+        };
+        match parts.as_slice() {
+            ["$export"] => return kick_off(Level::System, None),
+            ["Patient", "$export"] => return kick_off(Level::Patient, None),
+            ["Group", id, "$export"] => return kick_off(Level::Group, Some(id)),
+            _ => {}
+        }
+        let status = self.plan.status_url.as_deref().unwrap_or(STATUS_URL);
+        if let Some(mut found) = filled_in(status, &path, query) {
+            return Some(Way::Status { job: found.remove("job")? });
+        }
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let file = self.plan.file_url.as_deref().unwrap_or(FILE_URL);
+        if let Some(mut found) = filled_in(file, &path, query) {
+            return Some(Way::File { job: found.remove("job")?, file: found.remove("file")? });
+        }
+        let mut found = filled_in(PAGE_URL, &path, query)?;
+        Some(Way::Page { job: found.remove("job")?, page: found.remove("page")?.parse().ok()? })
+    }
+
+    fn url(&self, base: &str, template: &str, job: &str, file: &str) -> String {
+        format!("{base}{}", template.replace("{job}", job).replace("{file}", file))
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What is refused, with its status.
+    pub(super) fn answer(
+        &self,
+        site: &Site,
+        request: &Request,
+        way: &Way,
+        query: &[(String, String)],
+    ) -> Result<Reply, Refusal> {
+        match way {
+            Way::KickOff { level, group } => {
+                self.kick_off(site, request, *level, group.as_deref(), query)
+            }
+            Way::Status { job } => self.status(site, request, job),
+            Way::Page { job, page } => self.page(site, job, *page),
+            Way::File { job, file } => self.file(Some(site), request, job, file, query),
+        }
+    }
+}
+
+/// The values of the placeholders of a template such as `/$status?_id={job}`; `None` when path and
+/// query are not of it.
+fn filled_in(
+    template: &str,
+    path: &str,
+    query: &[(String, String)],
+) -> Option<HashMap<String, String>> {
+    let (path_template, query_template) = template.split_once('?').unwrap_or((template, ""));
+    let mut found = HashMap::new();
+    placeholders(path_template.trim_end_matches('/'), path.trim_end_matches('/'), &mut found)?;
+    for pair in query_template.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=')?;
+        let (_, given) = query.iter().find(|(given, _)| given == name)?;
+        placeholders(value, given, &mut found)?;
+    }
+    Some(found)
+}
+
+fn placeholders(template: &str, text: &str, found: &mut HashMap<String, String>) -> Option<()> {
+    let Some((literal, rest)) = template.split_once('{') else {
+        return (template == text).then_some(());
+    };
+    let text = text.strip_prefix(literal)?;
+    let (name, rest) = rest.split_once('}')?;
+    let until = rest.split('{').next().unwrap_or_default();
+    let end = if until.is_empty() { text.len() } else { text.find(until)? };
+    let value = &text[..end];
+    if value.is_empty() || value.contains('/') {
+        return None;
+    }
+    found.insert(name.to_owned(), value.to_owned());
+    placeholders(rest, &text[end..], found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_read_back() {
+        let query =
+            [("_jobId".to_owned(), "7".to_owned()), ("filename".to_owned(), "a".to_owned())];
+        for (template, path, expected) in [
+            ("/bulk-status/{job}", "/bulk-status/7", Some(("job", "7"))),
+            ("/bulk-status/{job}", "/bulk-status/7/", Some(("job", "7"))),
+            ("/bulk-status/{job}", "/bulk-status/", None),
+            ("/bulk-status/{job}", "/bulk-status/7/8", None),
+            ("/$export-poll-status?_jobId={job}", "/$export-poll-status", Some(("job", "7"))),
+            ("/$export-poll-status?_id={job}", "/$export-poll-status", None),
+            ("/$x/?_id=1&_jobId={job}", "/$x/", None),
+            (
+                "/Binary/{job}.{file}",
+                "/Binary/7.Patient-1.ndjson",
+                Some(("file", "Patient-1.ndjson")),
+            ),
+        ] {
+            let found = filled_in(template, path, &query);
+            match expected {
+                None => assert!(found.is_none(), "{template} {path}"),
+                Some((name, value)) => assert_eq!(found.unwrap()[name], value, "{template} {path}"),
+            }
+        }
+    }
+}
