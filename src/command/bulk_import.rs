@@ -1,5 +1,6 @@
 //! `bulk-import NAME SOURCE…`: NDJSON into a server, in bundles or fetched by the server itself.
 
+mod pulls;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -13,11 +14,13 @@ use sha2::{Digest as _, Sha256};
 use crate::bulk::caller::Caller;
 use crate::bulk::halt::Halt;
 use crate::bulk::import::chunk::Limits;
+use crate::bulk::import::completion::Row;
+use crate::bulk::import::family::Way;
 use crate::bulk::import::ledger::Ledger;
+use crate::bulk::import::rejects;
 use crate::bulk::import::report::Summary;
 use crate::bulk::import::send::{self, Settings, Standing, Uncertain};
 use crate::bulk::import::source::{self, Input};
-use crate::bulk::import::{plan, rejects};
 use crate::bulk::ledger::cannot_write;
 use crate::bulk::lines::MAX_LINE;
 use crate::context::{Context, Outcome, state_dir};
@@ -40,8 +43,8 @@ pub struct BulkImportArgs {
     #[arg(value_name = "NAME", add = super::complete::servers())]
     pub name: String,
 
-    /// NDJSON files (plain, gzip or Zstandard), folders of them such as an export's, or - for
-    /// standard input
+    /// NDJSON files (plain, gzip or Zstandard), folders of them such as an export's, - for standard
+    /// input; or addresses that the server fetches, such as Patient=https://…
     #[arg(value_name = "FILE|DIR", required = true)]
     pub sources: Vec<String>,
 
@@ -92,6 +95,9 @@ pub struct BulkImportArgs {
     /// Show what would be sent and how; send nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    #[command(flatten)]
+    pub pull: pulls::PullArgs,
 }
 
 /// The ways into a server.
@@ -99,6 +105,16 @@ pub struct BulkImportArgs {
 pub enum Family {
     /// By what the server says and the vendor is known for
     Auto,
+    /// $import by ping and pull: the server is told where a manifest is
+    Parameters,
+    /// $import with a JSON manifest
+    Manifest,
+    /// $import in HAPI's form
+    Hapi,
+    /// $import in Microsoft's form
+    Microsoft,
+    /// $bulk-submit of the STU4 ballot
+    Submit,
     /// Batches or transactions, written by us
     Bundle,
 }
@@ -114,6 +130,7 @@ struct Job<'a> {
     /// Its ledger's folder.
     folder: PathBuf,
     id: String,
+    way: Way,
     reason: String,
 }
 
@@ -134,6 +151,11 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
             .hint("set XDG_STATE_HOME or HOME to a folder")
     })?;
     let imports = state.join("imports");
+    let mut surroundings = context.surroundings(&inventory);
+    surroundings.credentials = surroundings.credentials.serving(&server.name);
+    let caller = Caller::new(&server, &surroundings).await;
+    let caller = Arc::new(caller.map_err(|failure| Error::from(Halt::of(failure, false)))?);
+    let (way, reason) = pulls::choose(args, &server, &caller).await?;
     let inputs = inputs(args, &imports)?;
     let settings = Settings {
         is_atomic: args.atomic,
@@ -146,7 +168,7 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
         in_flight: args.in_flight as usize,
         uncertain: if args.resend { Uncertain::Send } else { Uncertain::Say },
     };
-    let id = identity(&server, &inputs, settings);
+    let id = identity(&server, args, way, &inputs, settings);
     let job = Job {
         args,
         context,
@@ -156,39 +178,30 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
         settings,
         folder: imports.join(&id),
         id,
-        reason: "bundles are taken by every server that takes writes".to_owned(),
+        way,
+        reason,
     };
     if args.dry_run {
         return job.dry_run().await;
     }
     job.confirm()?;
-    let mut surroundings = context.surroundings(&inventory);
-    surroundings.credentials = surroundings.credentials.serving(&job.server.name);
     let mut ledger = Ledger::open(&job.folder)?;
     if args.again {
         ledger.forget()?;
     }
-    let caller = Caller::new(&job.server, &surroundings).await;
-    let caller = Arc::new(caller.map_err(|failure| Error::from(Halt::of(failure, false)))?);
-    let done = job.send(&caller, &mut ledger).await;
-    let done = done.and_then(|(summary, is_old)| {
-        let has_rejects = job.write_rejects(&mut ledger)?;
-        Ok((summary, is_old, has_rejects))
-    });
+    let done = job.import(&caller, &mut ledger).await;
     job.record(&mut ledger, &done);
-    let (summary, is_old, has_rejects) = done.map_err(|error| {
+    let done = done.map_err(|error| {
         error.hint(format!("the ledger of this import: {}", job.folder.display()))
     })?;
     job.tidy();
-    let exit = match summary.rejected() {
+    let exit = match done.summary.rejected() {
         0 => Exit::OK,
-        _ if is_old => Exit::OK,
+        _ if done.is_old => Exit::OK,
         _ => Exit::DATA,
     };
     let shown = show::Shown {
-        summary: &summary,
-        is_old,
-        has_rejects,
+        done: &done,
         exit,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
@@ -196,9 +209,12 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
 }
 
 fn inputs(args: &BulkImportArgs, imports: &Path) -> Result<Vec<Input>> {
-    if let Some(url) = args.sources.iter().find(|it| it.contains("://")) {
-        return Err(Error::usage(format!("{url} is not fetched here"))
-            .hint("fetch the files first, and name them or their folder"));
+    let urls = args.sources.iter().filter(|it| pulls::is_url(it)).count();
+    if urls == args.sources.len() {
+        return Ok(Vec::new());
+    }
+    if urls > 0 {
+        return Err(Error::usage("addresses and files do not go together in one import"));
     }
     if args.sources.iter().any(|it| it == "-") {
         if args.sources.len() > 1 {
@@ -211,7 +227,13 @@ fn inputs(args: &BulkImportArgs, imports: &Path) -> Result<Vec<Input>> {
 }
 
 /// The same server, inputs and ways give the same import.
-fn identity(server: &Server, inputs: &[Input], settings: Settings) -> String {
+fn identity(
+    server: &Server,
+    args: &BulkImportArgs,
+    way: Way,
+    inputs: &[Input],
+    settings: Settings,
+) -> String {
     let limits = settings.limits;
     let mut digest = Sha256::new();
     let mut add = |text: &str| {
@@ -222,32 +244,56 @@ fn identity(server: &Server, inputs: &[Input], settings: Settings) -> String {
     add(server.url.as_str());
     add(&format!("{} {}", settings.is_atomic, settings.assigns_ids));
     add(&format!("{} {} {}", limits.entries, limits.bytes, limits.max_line));
+    add(&format!("{way:?}"));
     for input in inputs {
         add(&input.identity());
+    }
+    for url in args.sources.iter().filter(|it| pulls::is_url(it)) {
+        add(url);
     }
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Job<'_> {
     fn confirm(&self) -> Result<()> {
-        let (name, url) = (&self.server.name, self.server.url.as_str());
-        if self.context.options.yes {
-            return Ok(());
-        }
-        if !self.context.may_ask() {
-            return Err(Error::usage(format!("writing to {name} has to be confirmed"))
-                .hint("--yes confirms it; --dry-run shows what would be sent"));
-        }
-        let files = match self.inputs.len() {
-            1 => "1 file".to_owned(),
-            count => format!("{count} files"),
+        let files = match self.args.sources.len() {
+            1 => self.args.sources[0].split('?').next().unwrap_or_default().to_owned(),
+            count => format!("{count} files and folders"),
         };
-        let answer = dialoguer::Confirm::new()
-            .with_prompt(format!("Write the resources of {files} to {name} ({url})?"))
-            .default(false)
-            .interact()
-            .unwrap_or(false);
-        if answer { Ok(()) } else { Err(Error::new(ErrorKind::Interrupted, "nothing was sent")) }
+        let (name, url) = (&self.server.name, self.server.url.as_str());
+        let question = format!("Write the resources of {files} to {name} ({url})?");
+        super::confirm(self.context, &question).map_err(|error| match error.kind {
+            ErrorKind::Usage => error.hint("--dry-run shows what would be sent"),
+            _ => error,
+        })
+    }
+
+    /// Does it, unless somebody stops it.
+    async fn import(&self, caller: &Arc<Caller>, ledger: &mut Ledger) -> Result<Done> {
+        let work = async {
+            match self.way {
+                Way::Bundles => {
+                    let (summary, is_old) = self.send(caller, ledger).await?;
+                    let has_rejects = self.write_rejects(ledger)?;
+                    Ok(Done { summary, files: Vec::new(), is_old, has_rejects })
+                }
+                Way::Pull(family) => {
+                    let (summary, files, is_old) = self.pull(family, caller, ledger).await?;
+                    Ok(Done { summary, files, is_old, has_rejects: false })
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            exit = crate::context::stop_signal() => {
+                let kind = match exit {
+                    Exit::TERMINATED => ErrorKind::Terminated,
+                    _ => ErrorKind::Interrupted,
+                };
+                Err(Error::new(kind, "stopped; everything that was done is kept")
+                    .hint("run the same command again to go on"))
+            }
+        }
     }
 
     /// Sends, and tells how far it is meanwhile.
@@ -255,7 +301,6 @@ impl Job<'_> {
         let standing = Standing::default();
         let work = send::run(caller, &self.inputs, self.settings, ledger, &standing);
         let mut work = std::pin::pin!(work);
-        let mut stopped = std::pin::pin!(crate::context::stopped());
         let mut tick = tokio::time::interval(TICK);
         let mut progress = self.context.progress("reading", 0);
         let mut drawn: Option<u64> = None;
@@ -263,10 +308,6 @@ impl Job<'_> {
         loop {
             tokio::select! {
                 done = &mut work => return done.map_err(Error::from),
-                () = &mut stopped => {
-                    return Err(Error::new(ErrorKind::Interrupted, "interrupted")
-                        .hint("run the same command again: what is done stays done"));
-                }
                 _ = tick.tick() => {
                     let total = standing.total.load(Ordering::Relaxed);
                     let settled = standing.settled.load(Ordering::Relaxed);
@@ -303,18 +344,29 @@ impl Job<'_> {
     }
 
     /// What was written to the server goes into the audit log, however it ended.
-    fn record<T>(&self, ledger: &mut Ledger, done: &Result<T>) {
-        let tallies = ledger.tallies().unwrap_or_default();
-        let counts: Vec<String> = tallies
-            .iter()
-            .filter(|(_, tally)| tally.accepted + tally.deleted > 0)
-            .map(|(name, tally)| match tally.deleted {
-                0 => format!("{name} {}", tally.accepted),
-                deleted => format!("{name} {} (deleted {deleted})", tally.accepted),
+    fn record(&self, ledger: &mut Ledger, done: &Result<Done>) {
+        if done.as_ref().is_ok_and(|done| done.is_old) {
+            return;
+        }
+        let counts: Vec<(String, u64, u64)> = match (self.way, done) {
+            (Way::Pull(_), Ok(done)) => {
+                let types = done.summary.types.iter();
+                types.map(|it| (it.r#type.clone(), it.accepted, it.deleted)).collect()
+            }
+            _ => {
+                let tallies = ledger.tallies().unwrap_or_default().into_iter();
+                tallies.map(|(name, it)| (name, it.accepted, it.deleted)).collect()
+            }
+        };
+        let counts = counts.into_iter().filter(|it| it.1 + it.2 > 0);
+        let counts: Vec<String> = counts
+            .map(|(name, accepted, deleted)| match deleted {
+                0 => format!("{name} {accepted}"),
+                _ => format!("{name} {accepted} (deleted {deleted})"),
             })
             .collect();
         let what = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
-        let target = format!("resources: {what}");
+        let target = format!("import by {}: {what}", way_name(self.way));
         self.context.audit().outcome(Some(&self.server.name), &target, done);
     }
 
@@ -328,19 +380,36 @@ impl Job<'_> {
     }
 
     async fn dry_run(&self) -> Result<Outcome> {
-        let mut unfit = 0_u64;
-        let (inputs, settings) = (Arc::clone(&self.inputs), self.settings);
-        let looked = tokio::task::spawn_blocking(move || {
-            let plan =
-                plan::look(&inputs, settings.limits.max_line, !settings.assigns_ids, &mut |_| {
-                    unfit += 1;
-                    Ok(())
-                })?;
-            Ok::<_, Error>((plan, unfit))
-        });
-        let (plan, unfit) = looked.await.map_err(|error| Error::internal(error.to_string()))??;
+        let looked = if self.inputs.is_empty() { None } else { Some(self.look().await?) };
         self.tidy();
-        Ok(Outcome::printed(self.planned(&plan, unfit)))
+        let output = match self.way {
+            Way::Bundles => {
+                let (plan, unfit) = looked.unwrap_or_default();
+                self.planned(&plan, unfit)
+            }
+            Way::Pull(family) => {
+                let fetched = self.fetched(family, looked.as_ref().map(|it| &it.0))?;
+                self.asked(&self.kick_off(family, &fetched)?)
+            }
+        };
+        Ok(Outcome::printed(output))
+    }
+}
+
+/// What came of an import.
+struct Done {
+    summary: Summary,
+    /// What the server says of each file that it fetched.
+    files: Vec<Row>,
+    /// Whether it was over before this run.
+    is_old: bool,
+    has_rejects: bool,
+}
+
+fn way_name(way: Way) -> &'static str {
+    match way {
+        Way::Bundles => "bundle",
+        Way::Pull(family) => family.as_str(),
     }
 }
 

@@ -9,11 +9,15 @@
 
 pub mod bundle;
 pub mod chunk;
+pub mod completion;
 pub mod count;
 pub mod delivery;
+pub mod family;
 pub mod ledger;
+pub mod offer;
 pub mod order;
 pub mod plan;
+pub mod pull;
 pub mod rejects;
 pub mod report;
 pub mod send;

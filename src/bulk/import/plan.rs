@@ -32,8 +32,8 @@ pub struct Plan {
     pub deletions: BTreeMap<String, u64>,
     /// Resources and deletions that are to be sent.
     pub total: u64,
-    /// Lines by file.
-    pub lines: Vec<u64>,
+    /// Types by file.
+    pub types: Vec<BTreeSet<String>>,
     levels: HashMap<(u32, u64), u8>,
 }
 
@@ -70,9 +70,8 @@ pub fn look(
     let mut dependents: Vec<(u8, Dependent)> = Vec::new();
     for (file, input) in (0_u32..).zip(inputs) {
         let mut lines = Lines::open(input, max_line)?;
-        let mut count = 0;
+        plan.types.push(BTreeSet::new());
         while let Some((number, line)) = lines.next().map_err(|error| broken(input, &error))? {
-            count = number;
             if input.is_deletions {
                 for deletion in deletions(&line, max_line) {
                     match deletion {
@@ -99,6 +98,11 @@ pub fn look(
                 Held::Resource { resource_type, id, text } => (resource_type, id, text),
             };
             *plan.read.entry(resource_type.clone()).or_default() += 1;
+            if let Some(types) = plan.types.last_mut()
+                && !types.contains(&resource_type)
+            {
+                types.insert(resource_type.clone());
+            }
             if let Some(message) = id_trouble(id.as_deref(), keeps_ids) {
                 let resource_type = Some(resource_type);
                 unfit(Unfit { file, line: number, resource_type, message })?;
@@ -118,7 +122,6 @@ pub fn look(
                 dependents.push((layer, Dependent { place: (file, number), key: own, needs }));
             }
         }
-        plan.lines.push(count);
         input.check_unchanged()?;
     }
     let (of_layer, dependents): (Vec<u8>, Vec<Dependent>) = dependents.into_iter().unzip();

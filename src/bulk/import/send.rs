@@ -319,7 +319,7 @@ impl Sender<'_> {
             return Ok(());
         }
         if !self.ledger.sending(0, 0)? && self.shared.settings.uncertain == Uncertain::Say {
-            return Err(uncertain());
+            return Err(uncertain("the transaction was sent"));
         }
         let client = match self.clients.pop() {
             Some(client) => client,
@@ -339,10 +339,11 @@ impl Sender<'_> {
     }
 }
 
-fn uncertain() -> Halt {
+/// Something that must not be done twice was asked for, and no answer came.
+pub(super) fn uncertain(what: &str) -> Halt {
     Halt::later(
         "bulk.import_uncertain",
-        "the transaction was sent, and no answer came: nobody knows whether it arrived",
+        format!("{what}, and no answer came: nobody knows whether it arrived"),
     )
     .hint("look on the server whether the resources are there; if not, run it again with --resend")
 }
@@ -390,7 +391,11 @@ fn settled_of(step: u32, chunk: &Chunk, fates: Vec<(Fate, u32)>) -> Settled {
 
 impl Shared {
     /// Brings items to their end.
-    async fn deliver(&self, client: &Arc<Client>, items: &[Item]) -> Result<Vec<(Fate, u32)>, Halt> {
+    async fn deliver(
+        &self,
+        client: &Arc<Client>,
+        items: &[Item],
+    ) -> Result<Vec<(Fate, u32)>, Halt> {
         let is_repeatable = items.iter().all(|item| item.verb != Verb::Post);
         let mut delivery = Delivery::new(items.len(), is_repeatable, is_repeatable);
         let mut last: Option<Halt> = None;
@@ -408,7 +413,7 @@ impl Shared {
                     self.gate.too_much(begun, self.pause(wait, round));
                 }
                 Then::Wait { wait, round } => tokio::time::sleep(self.pause(wait, round)).await,
-                Then::Stop(Stop::Uncertain) => return Err(uncertain()),
+                Then::Stop(Stop::Uncertain) => return Err(uncertain("the transaction was sent")),
                 Then::Stop(Stop::Busy) => {
                     return Err(Halt::later(
                         "http.rate_limited",

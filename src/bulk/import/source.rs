@@ -189,6 +189,26 @@ pub fn keep_stream(stream: &mut dyn Read, folder: &Path) -> Result<Input> {
     })
 }
 
+/// The bytes of a file, unpacked.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn content(input: &Input) -> Result<Box<dyn Read + Send>> {
+    let broken = |error: &std::io::Error| Error::io("read", &input.path, error);
+    let mut file = File::open(&input.path).map_err(|error| broken(&error))?;
+    let mut head = Vec::new();
+    (&mut file).take(4).read_to_end(&mut head).map_err(|error| broken(&error))?;
+    let (is_gzip, is_zstd) = (head.starts_with(b"\x1f\x8b"), head == b"\x28\xb5\x2f\xfd");
+    let whole = Cursor::new(head).chain(file);
+    Ok(if is_gzip {
+        Box::new(flate2::read::MultiGzDecoder::new(whole))
+    } else if is_zstd {
+        Box::new(zstd::stream::read::Decoder::new(whole).map_err(|error| broken(&error))?)
+    } else {
+        Box::new(whole)
+    })
+}
+
 /// A line as it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -208,20 +228,7 @@ impl Lines {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(input: &Input, max_line: usize) -> Result<Lines> {
-        let broken = |error: &std::io::Error| Error::io("read", &input.path, error);
-        let mut file = File::open(&input.path).map_err(|error| broken(&error))?;
-        let mut head = Vec::new();
-        (&mut file).take(4).read_to_end(&mut head).map_err(|error| broken(&error))?;
-        let kind: [bool; 2] = [head.starts_with(b"\x1f\x8b"), head == b"\x28\xb5\x2f\xfd"];
-        let whole = Cursor::new(head).chain(file);
-        let reader: Box<dyn Read + Send> = match kind {
-            [true, _] => Box::new(flate2::read::MultiGzDecoder::new(whole)),
-            [_, true] => {
-                Box::new(zstd::stream::read::Decoder::new(whole).map_err(|error| broken(&error))?)
-            }
-            _ => Box::new(whole),
-        };
-        let input = BufReader::with_capacity(READ_AHEAD, reader);
+        let input = BufReader::with_capacity(READ_AHEAD, content(input)?);
         Ok(Lines { input, max_line, number: 0, line: Vec::new() })
     }
 

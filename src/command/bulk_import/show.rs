@@ -2,28 +2,28 @@
 
 use serde_json::{Value, json};
 
-use super::Job;
+use super::{Done, Job, way_name};
+use crate::bulk::import::completion::Row;
+use crate::bulk::import::family::shown as shown_url;
 use crate::bulk::import::plan::Plan;
 use crate::bulk::import::rejects::{OUTCOMES, RESOURCES};
-use crate::bulk::import::report::{OfType, Summary};
+use crate::bulk::import::report::OfType;
+use crate::bulk::job::KickOff;
 use crate::model::Exit;
 use crate::render::{Block, Cell, Output, Table, Tone};
 
 /// What came of an import, and how the process ends.
 pub(super) struct Shown<'a> {
-    pub(super) summary: &'a Summary,
-    /// Whether it was over before this run.
-    pub(super) is_old: bool,
-    pub(super) has_rejects: bool,
+    pub(super) done: &'a Done,
     pub(super) exit: Exit,
     pub(super) duration_ms: u64,
 }
 
 impl Job<'_> {
     pub(super) fn output(&self, shown: &Shown<'_>) -> Output {
-        let summary = shown.summary;
+        let summary = &shown.done.summary;
         let folder = self.rejects_folder();
-        let rejects = shown.has_rejects.then(|| {
+        let rejects = shown.done.has_rejects.then(|| {
             json!({
                 "folder": folder,
                 "resources": folder.join(RESOURCES),
@@ -32,7 +32,7 @@ impl Job<'_> {
         });
         let mut json = self.head(shown.exit, false);
         let read: u64 = summary.types.iter().map(|it| it.read).sum();
-        put(&mut json, "already_done", shown.is_old.into());
+        put(&mut json, "already_done", shown.done.is_old.into());
         put(&mut json, "types", json!(summary.types));
         put(
             &mut json,
@@ -46,20 +46,25 @@ impl Job<'_> {
                 "retried": summary.types.iter().map(|it| it.retried).sum::<u64>(),
             }),
         );
+        put(&mut json, "files", json!(shown.done.files));
         put(&mut json, "findings", json!(summary.notes));
         put(&mut json, "rejects", json!(rejects));
         put(&mut json, "duration_ms", shown.duration_ms.into());
 
         let table = types_table(&summary.types);
         let mut document = Vec::new();
-        if shown.is_old {
+        if shown.done.is_old {
             document.push(Block::text(format!(
                 "This import into {} was over before; nothing was sent. --again imports it again.",
                 self.server.name
             )));
         }
         document.push(Block::Table(table.clone()));
-        if summary.unreadable > 0 {
+        if !shown.done.files.is_empty() {
+            document.push(Block::Blank);
+            document.push(Block::Table(files_table(&shown.done.files)));
+        }
+        if summary.unreadable > 0 && shown.done.files.is_empty() {
             document.push(Block::Text(vec![Cell::toned(
                 format!("{} lines hold no resource.", summary.unreadable),
                 Tone::Bad,
@@ -73,7 +78,7 @@ impl Job<'_> {
             };
             document.push(Block::Text(vec![Cell::toned(note.message.as_str(), tone)]));
         }
-        if shown.has_rejects {
+        if shown.done.has_rejects {
             document.push(Block::text(format!(
                 "What did not go in, and why: {} and {OUTCOMES} beside it.",
                 folder.join(RESOURCES).display()
@@ -143,12 +148,55 @@ impl Job<'_> {
         Output { json, document, rows: Some(table), ..Output::default() }
     }
 
+    /// The request that would begin the server's own import.
+    pub(super) fn asked(&self, kick_off: &KickOff) -> Output {
+        let mut body: Value = kick_off
+            .body
+            .as_deref()
+            .and_then(|body| serde_json::from_slice(body).ok())
+            .unwrap_or_default();
+        redact(&mut body);
+        let request = json!({
+            "method": kick_off.method.as_str(),
+            "url": kick_off.url.as_str(),
+            "headers": {
+                "Accept": kick_off.accept,
+                "Content-Type": kick_off.content_type,
+                "Prefer": "respond-async",
+            },
+            "body": body,
+        });
+        let mut json = self.head(Exit::OK, true);
+        put(&mut json, "request", request);
+        let lines = [
+            format!("{} {}", kick_off.method, kick_off.url),
+            format!("Accept: {}", kick_off.accept),
+            format!("Content-Type: {}", kick_off.content_type),
+            "Prefer: respond-async".to_owned(),
+            String::new(),
+            serde_json::to_string_pretty(&body).unwrap_or_default(),
+        ];
+        let family = format!("{}: {}", way_name(self.way), self.reason);
+        let document = vec![
+            Block::Facts(vec![("family".to_owned(), Cell::plain(family))]),
+            Block::Blank,
+            Block::Verbatim(lines.join("\n")),
+        ];
+        Output { json, document, ..Output::default() }
+    }
+
     fn head(&self, exit: Exit, is_dry_run: bool) -> Value {
-        let inputs: Vec<Value> = self
+        let mut inputs: Vec<Value> = self
             .inputs
             .iter()
             .map(|it| json!({"path": it.shown, "bytes": it.bytes, "deletions": it.is_deletions}))
             .collect();
+        for url in self.args.sources.iter().filter(|_| self.inputs.is_empty()) {
+            let address = url.split_once('=').map_or(url.as_str(), |(name, rest)| {
+                if name.contains("://") { url.as_str() } else { rest }
+            });
+            inputs.push(json!({"path": shown_url(address), "bytes": null, "deletions": false}));
+        }
         json!({
             "schema": "fhirctl/bulk-import/v1",
             "inventory": self.inventory,
@@ -156,7 +204,7 @@ impl Job<'_> {
             "server": self.server.name,
             "import": self.id,
             "ledger": self.folder,
-            "family": "bundle",
+            "family": way_name(self.way),
             "reason": self.reason,
             "dry_run": is_dry_run,
             "already_done": false,
@@ -205,4 +253,28 @@ fn types_table(types: &[OfType]) -> Table {
         row
     });
     Table { head: head.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
+}
+
+/// Queries of addresses may be what opens a storage; paths of served files are.
+fn redact(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("://") => *text = shown_url(text),
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Object(map) => map.values_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+fn files_table(files: &[Row]) -> Table {
+    let rows = files.iter().map(|it| {
+        let tone = if it.errors > 0 { Tone::Bad } else { Tone::Plain };
+        vec![
+            Cell::plain(it.url.as_str()),
+            Cell::plain(it.r#type.as_deref().unwrap_or("-")),
+            Cell::plain(it.count.map_or("unknown".to_owned(), |count| count.to_string())),
+            Cell::toned(it.errors.to_string(), tone),
+        ]
+    });
+    let head = ["FILE", "TYPE", "COUNT", "ERRORS"];
+    Table { head: head.map(str::to_owned).to_vec(), rows: rows.collect() }
 }
