@@ -47,7 +47,7 @@ pub fn read(
     for &file in &step.files {
         let Some(input) = inputs.get(file as usize) else { continue };
         let mut lines = Lines::open(input, limits.max_line)?;
-        while let Some((number, line)) = lines.next().map_err(|error| broken(input, &error))? {
+        while let Some((number, line)) = lines.next_line().map_err(|error| broken(input, &error))? {
             if step.is_deletions {
                 for (part, deletion) in (0_u32..).zip(deletions(&line, limits.max_line)) {
                     let Ok((resource_type, id)) = deletion else { continue };
@@ -109,7 +109,9 @@ pub fn whole(plan: &Plan, inputs: &[Input], limits: Limits) -> Result<Chunk> {
     let mut bytes = EMPTY;
     for (file, input) in (0_u32..).zip(inputs).filter(|(_, input)| !input.is_deletions) {
         let mut lines = Lines::open(input, limits.max_line)?;
-        while let Some((line_number, line)) = lines.next().map_err(|error| broken(input, &error))? {
+        while let Some((line_number, line)) =
+            lines.next_line().map_err(|error| broken(input, &error))?
+        {
             let Held::Resource { resource_type, id, text } = held(&line, limits.max_line) else {
                 continue;
             };

@@ -106,7 +106,7 @@ impl Delivery {
     }
 
     /// What to send next; `None` when every item has its fate.
-    pub fn next(&mut self) -> Option<Group> {
+    pub fn next_group(&mut self) -> Option<Group> {
         self.pending.pop()
     }
 
@@ -120,14 +120,16 @@ impl Delivery {
                 if !self.repeats {
                     return Then::Stop(Stop::Uncertain);
                 }
-                self.split_or_reject(group, None, Vec::new())
+                self.split_or_reject(&group, None, &[])
             }
-            Reply::TooLarge => self.split_or_reject(group, Some(413), Vec::new()),
+            Reply::TooLarge => self.split_or_reject(&group, Some(413), &[]),
             // Somebody else's lock, or a request that took too long: it may pass.
             Reply::Refused { status: 409 | 408, .. } if group.round + 1 < BUNDLE_TRIES => {
                 self.again(group, None)
             }
-            Reply::Refused { status, issues } => self.split_or_reject(group, Some(status), issues),
+            Reply::Refused { status, issues } => {
+                self.split_or_reject(&group, Some(status), &issues)
+            }
             Reply::Busy { wait } => {
                 if group.busy + 1 >= BUSY_TRIES {
                     return Then::Stop(Stop::Busy);
@@ -143,13 +145,13 @@ impl Delivery {
                 // A server that needs too long for many may do a few; one bad resource may be
                 // what it falls over.
                 if is_its_fault && !is_one && self.splits && group.round >= 1 {
-                    return self.split_or_reject(group, status, Vec::new());
+                    return self.split_or_reject(&group, status, &[]);
                 }
                 if group.round + 1 < BUNDLE_TRIES {
                     return self.again(group, wait);
                 }
                 if status == Some(500) && is_one {
-                    return self.split_or_reject(group, status, Vec::new());
+                    return self.split_or_reject(&group, status, &[]);
                 }
                 Then::Stop(Stop::Broken)
             }
@@ -200,7 +202,7 @@ impl Delivery {
         Then::Wait { wait, round }
     }
 
-    fn split_or_reject(&mut self, group: Group, status: Option<u16>, issues: Vec<String>) -> Then {
+    fn split_or_reject(&mut self, group: &Group, status: Option<u16>, issues: &[String]) -> Then {
         if group.members.len() > 1 && self.splits {
             let (first, second) = group.members.split_at(group.members.len() / 2);
             // The first half is sent first: what others refer to stands in front.
@@ -209,7 +211,7 @@ impl Delivery {
             }
         } else {
             for &member in &group.members {
-                self.fates[member] = Some(Fate::Rejected { status, issues: issues.clone() });
+                self.fates[member] = Some(Fate::Rejected { status, issues: issues.to_vec() });
             }
         }
         Then::GoOn
@@ -231,7 +233,7 @@ mod tests {
     ) -> (Vec<u16>, Vec<usize>, Option<Stop>) {
         let mut delivery = Delivery::new(items, true, true);
         let mut sent = Vec::new();
-        while let Some(group) = delivery.next() {
+        while let Some(group) = delivery.next_group() {
             sent.push(group.members.len());
             let reply = server(&group.members, sent.len());
             if let Then::Stop(stop) = delivery.took(group, reply) {
@@ -310,13 +312,13 @@ mod tests {
             Reply::Unanswered,
         ] {
             let mut delivery = Delivery::new(2, false, false);
-            let group = delivery.next().unwrap();
+            let group = delivery.next_group().unwrap();
             assert_eq!(delivery.took(group, reply), Then::Stop(Stop::Uncertain));
         }
         let mut delivery = Delivery::new(2, false, false);
-        let group = delivery.next().unwrap();
+        let group = delivery.next_group().unwrap();
         let refused = Reply::Refused { status: 422, issues: Vec::new() };
         assert_eq!(delivery.took(group, refused), Then::GoOn);
-        assert!(delivery.next().is_none());
+        assert!(delivery.next_group().is_none());
     }
 }

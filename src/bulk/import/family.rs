@@ -210,7 +210,7 @@ pub fn kick_off(family: Family, base: &BaseUrl, told: &Told<'_>) -> Result<KickO
         Family::Parameters => (
             "$import",
             FHIR_JSON,
-            parameters(vec![
+            parameters(&[
                 json!({"name": "exportUrl", "valueUrl": manifest()?}),
                 json!({"name": "exportType", "valueCode": "static"}),
             ]),
@@ -238,7 +238,7 @@ pub fn kick_off(family: Family, base: &BaseUrl, told: &Told<'_>) -> Result<KickO
                     {"name": "url", "valueUri": it.url.as_str()},
                 ]})
             }));
-            ("$import", FHIR_JSON, parameters(all))
+            ("$import", FHIR_JSON, parameters(&all))
         }
         Family::Microsoft => {
             let mut all = vec![
@@ -251,7 +251,7 @@ pub fn kick_off(family: Family, base: &BaseUrl, told: &Told<'_>) -> Result<KickO
                     {"name": "url", "valueUri": it.url.as_str()},
                 ]})
             }));
-            ("$import", FHIR_JSON, parameters(all))
+            ("$import", FHIR_JSON, parameters(&all))
         }
         Family::Submit => {
             let mut all = submission(told.id);
@@ -261,7 +261,7 @@ pub fn kick_off(family: Family, base: &BaseUrl, told: &Told<'_>) -> Result<KickO
                 json!({"name": "manifestUrl", "valueUrl": manifest()?}),
                 json!({"name": "fhirBaseUrl", "valueUrl": told.source}),
             ]);
-            ("$bulk-submit", FHIR_JSON, parameters(all))
+            ("$bulk-submit", FHIR_JSON, parameters(&all))
         }
     };
     request(base, path, content_type, &body)
@@ -272,7 +272,7 @@ pub fn kick_off(family: Family, base: &BaseUrl, told: &Told<'_>) -> Result<KickO
 /// # Errors
 /// Exit 64 when the base makes no URL.
 pub fn submit_status(base: &BaseUrl, id: &str) -> Result<KickOff> {
-    request(base, "$bulk-submit-status", FHIR_JSON, &parameters(submission(id)))
+    request(base, "$bulk-submit-status", FHIR_JSON, &parameters(&submission(id)))
 }
 
 fn submission(id: &str) -> Vec<Value> {
@@ -282,7 +282,7 @@ fn submission(id: &str) -> Vec<Value> {
     ]
 }
 
-fn parameters(all: Vec<Value>) -> Value {
+fn parameters(all: &[Value]) -> Value {
     json!({"resourceType": "Parameters", "parameter": all})
 }
 

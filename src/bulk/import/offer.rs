@@ -184,12 +184,11 @@ fn pieces(input: Input) -> impl futures_util::Stream<Item = Piece> + Send {
             let _ = send.blocking_send(Piece::Break);
             return;
         };
-        let mut buffer = vec![0; PIECE];
         loop {
-            let piece = match reader.read(&mut buffer) {
+            let mut buffer = Vec::with_capacity(PIECE);
+            let piece = match (&mut reader).take(PIECE as u64).read_to_end(&mut buffer) {
                 Ok(0) => return,
-                Ok(read) => Piece::Data(Bytes::copy_from_slice(&buffer[..read])),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Ok(_) => Piece::Data(Bytes::from(buffer)),
                 Err(_) => Piece::Break,
             };
             let is_end = matches!(piece, Piece::Break);

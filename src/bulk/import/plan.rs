@@ -71,7 +71,7 @@ pub fn look(
     for (file, input) in (0_u32..).zip(inputs) {
         let mut lines = Lines::open(input, max_line)?;
         plan.types.push(BTreeSet::new());
-        while let Some((number, line)) = lines.next().map_err(|error| broken(input, &error))? {
+        while let Some((number, line)) = lines.next_line().map_err(|error| broken(input, &error))? {
             if input.is_deletions {
                 for deletion in deletions(&line, max_line) {
                     match deletion {

@@ -54,7 +54,7 @@ pub fn write(
         }
         let Some((_, lines)) = &mut source else { return Ok(()) };
         while at < reject.line {
-            match lines.next().map_err(|error| broken(input, &error))? {
+            match lines.next_line().map_err(|error| broken(input, &error))? {
                 Some((number, Line::Text(text))) => {
                     at = number;
                     if number == reject.line {

@@ -399,7 +399,7 @@ impl Shared {
         let is_repeatable = items.iter().all(|item| item.verb != Verb::Post);
         let mut delivery = Delivery::new(items.len(), is_repeatable, is_repeatable);
         let mut last: Option<Halt> = None;
-        while let Some(group) = delivery.next() {
+        while let Some(group) = delivery.next_group() {
             let members: Vec<&Item> = group.members.iter().map(|&at| &items[at]).collect();
             let place = self.gate.enter().await;
             let begun = place.begun;

@@ -236,7 +236,7 @@ impl Lines {
     ///
     /// # Errors
     /// As the system says; a file that is cut short among it.
-    pub fn next(&mut self) -> std::io::Result<Option<(u64, Line<'_>)>> {
+    pub fn next_line(&mut self) -> std::io::Result<Option<(u64, Line<'_>)>> {
         if self.line.capacity() > 1024 * 1024 {
             // One long line is no reason to keep its room.
             self.line = Vec::new();
@@ -350,7 +350,7 @@ mod tests {
         let input = collect(&[path], false).unwrap().remove(0);
         let mut lines = Lines::open(&input, max_line).unwrap();
         let mut all = Vec::new();
-        while let Some((number, line)) = lines.next().unwrap() {
+        while let Some((number, line)) = lines.next_line().unwrap() {
             all.push((
                 number,
                 match line {
