@@ -60,7 +60,7 @@ struct Item {
     r#type: Option<String>,
     #[serde(default)]
     count: Option<Value>,
-    #[serde(rename = "inputUrl", alias = "manifestUrl", default)]
+    #[serde(rename = "inputUrl", default)]
     input: Option<String>,
     #[serde(default)]
     url: Option<String>,
@@ -104,8 +104,11 @@ pub fn read(body: &[u8]) -> Result<Completion> {
         return Err(unknown());
     }
     let number = |count: &Option<Value>| count.as_ref().and_then(Value::as_u64);
-    let output = answer.output.unwrap_or_default();
-    let errors = answer.error.unwrap_or_default().into_iter();
+    // Some list what they have to say among what they took.
+    let is_outcome = |it: &Item| it.r#type.as_deref() == Some("OperationOutcome");
+    let (said, output): (Vec<Item>, Vec<Item>) =
+        answer.output.unwrap_or_default().into_iter().partition(is_outcome);
+    let errors = answer.error.unwrap_or_default().into_iter().chain(said);
     Ok(Completion {
         files: output
             .into_iter()
@@ -202,6 +205,22 @@ mod tests {
             let errors = vec![1; completion.error_files.len()];
             assert_eq!(rows(&sent, &completion, &errors), [row(count)], "{body}");
         }
+    }
+
+    #[test]
+    fn counts_without_an_address_go_to_the_file_of_their_type() {
+        let sent =
+            ["Patient", "Organization"].map(|name| (name.to_owned(), format!("https://f/{name}")));
+        let body = json!({"submissionId": "i", "output": [
+            {"type": "Organization", "count": 1, "manifestUrl": "https://f/m", "url": "https://h/1"},
+            {"type": "Patient", "count": 2, "manifestUrl": "https://f/m", "url": "https://h/2"},
+            {"type": "Patient", "count": 3, "manifestUrl": "https://f/m", "url": "https://h/3"},
+            {"type": "OperationOutcome", "count": 1, "url": "https://h/4"}]});
+        let completion = read(body.to_string().as_bytes()).unwrap();
+        assert_eq!(completion.error_files.len(), 1);
+        let rows = rows(&sent, &completion, &[0]);
+        let counts: Vec<_> = rows.iter().map(|row| row.count).collect();
+        assert_eq!(counts, [Some(5), Some(1)]);
     }
 
     #[test]
