@@ -190,6 +190,10 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
         ledger.forget()?;
     }
     let done = job.import(&caller, &mut ledger).await;
+    if done.is_err() && way == Way::Bundles {
+        // What was refused so far can be looked at while the rest waits.
+        let _ = job.write_rejects(&mut ledger);
+    }
     job.record(&mut ledger, &done);
     let done = done.map_err(|error| {
         error.hint(format!("the ledger of this import: {}", job.folder.display()))

@@ -3,7 +3,8 @@
 //! Enters: NDJSON files and a server. Leaves: what became of every resource. `source` reads files,
 //! `order` says what comes before what, `plan` looks at everything before anything is sent, `chunk`
 //! cuts it into bundles, `bundle` words one and reads its answer, `delivery` decides what an answer
-//! means, `window` how many are under way, `ledger` remembers, `send` puts them together. `family`
+//! means, `window` how many are under way, `ledger` remembers, `post` brings one to its end,
+//! `send` puts them together. `family`
 //! words an `$import`, `pull` waits for it, `completion` reads what came of it, `offer` serves files
 //! to the server.
 
@@ -17,6 +18,7 @@ pub mod ledger;
 pub mod offer;
 pub mod order;
 pub mod plan;
+mod post;
 pub mod pull;
 pub mod rejects;
 pub mod report;

@@ -8,11 +8,12 @@ use serde_json::json;
 use url::Url;
 
 use super::completion::{self, Completion, ErrorFile, Row};
+use super::count;
 use super::family::{Family, Remote, Told, kick_off, submit_status};
 use super::ledger::Ledger;
+use super::post::uncertain;
 use super::report::{Note, OfType, Summary};
 use super::send::Uncertain;
-use super::{count, send};
 use crate::bulk::caller::{Ask, Caller};
 use crate::bulk::halt::Halt;
 use crate::bulk::job::{Began, KickOff, Look, Started, Watch, Words, begin, follow};
@@ -110,7 +111,7 @@ impl Pull<'_> {
         // A submission has a name of its own: sent again it is the same.
         let is_repeatable = self.family == Family::Submit;
         if !is_repeatable && !ledger.sending(0, 0)? && self.uncertain == Uncertain::Say {
-            return Err(send::uncertain("the import was asked for"));
+            return Err(uncertain("the import was asked for"));
         }
         if is_repeatable {
             self.submit(client, &request).await?;
