@@ -49,6 +49,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("octofhir_fhirpath", &["probe"]),
     ("rcgen", &["sandbox"]),
     ("reqwest", &["http"]),
+    ("rusqlite", &["bulk"]),
     // `doctor` shows what the trust store holds.
     ("rustls_native_certs", &["http", "command"]),
     ("x509_parser", &["http"]),

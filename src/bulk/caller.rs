@@ -29,7 +29,7 @@ pub struct Caller {
 enum Proved {
     NotYet,
     /// `None`: the server is open.
-    Known(Option<Proof>),
+    Known(Option<Box<Proof>>),
 }
 
 /// A request as a data command words it.
@@ -162,7 +162,7 @@ impl Caller {
                 false,
                 Instant::now() + SIGN_IN,
             );
-            *proved = Proved::Known(made.await?);
+            *proved = Proved::Known(made.await?.map(Box::new));
         }
         match &*proved {
             Proved::Known(Some(proof)) => Ok(Some(proof.credential.clone())),

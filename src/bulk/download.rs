@@ -91,7 +91,7 @@ impl Connections {
         Ok(Connections { own, others: HashMap::new() })
     }
 
-    fn to(&mut self, transfer: &Transfer, url: &Url) -> Result<Arc<Client>, Failure> {
+    pub(super) fn to(&mut self, transfer: &Transfer, url: &Url) -> Result<Arc<Client>, Failure> {
         if transfer.caller.is_own(url) {
             return Ok(Arc::clone(&self.own));
         }
@@ -118,7 +118,12 @@ pub(super) async fn fetch(
     let attempts = transfer.caller.server.retry.attempts.max(ATTEMPTS);
     let mut waited = 0;
     loop {
-        match attempt(transfer, connections, file, started, waited).await {
+        let ended = attempt(transfer, connections, file, started, waited).await;
+        if ended.is_err() {
+            // What is half there takes room that somebody may be short of.
+            let _ = std::fs::remove_file(temporary(&transfer.folder, &transfer.name_of(file)));
+        }
+        match ended {
             Ok(()) => return Ok(End::Done),
             Err(Broken::Halt(halt)) => return Err(halt),
             Err(Broken::End(end)) => return Ok(end),
@@ -133,7 +138,7 @@ pub(super) async fn fetch(
                     |asked| transfer.pace.wait(Some(asked), waited),
                 );
                 let url = file.url.clone();
-                transfer.tell(Event::FileAgain { file: file.id, url, code, message, wait });
+                transfer.tell(&Event::FileAgain { file: file.id, url, code, message, wait });
                 tokio::time::sleep(wait).await;
             }
         }
@@ -173,7 +178,7 @@ async fn attempt(
     let wanted = if file.kind == Kind::Output { transfer.compression } else { Compression::None };
     let intake = Intake::create(&path, coding, wanted, lines)
         .map_err(|error| Broken::Halt(cannot_write(&path, &error).into()))?;
-    transfer.tell(Event::FileStarted {
+    transfer.tell(&Event::FileStarted {
         file: file.id,
         name: name.clone(),
         item: file.kind.as_str(),
@@ -191,7 +196,7 @@ async fn attempt(
                 let Some(tag) = tag.as_deref().filter(|_| received > 0) else {
                     break Some(Broken::Again { code, message, wait });
                 };
-                transfer.tell(Event::FileResumed { file: file.id, at: received });
+                transfer.tell(&Event::FileResumed { file: file.id, at: received });
                 tokio::time::sleep(transfer.backoff(1)).await;
                 match resume(transfer, connections, &first, tag, received).await {
                     Ok(Some(more)) => answer = more,
@@ -239,7 +244,7 @@ async fn attempt(
     let complete = Complete { id: file.id, file: stored.file, done, findings };
     transfer.sealer.seal(complete).await.map_err(Broken::Halt)?;
     let (found, lines, bytes, content_bytes) = seen;
-    transfer.tell(Event::FileDone {
+    transfer.tell(&Event::FileDone {
         file: file.id,
         name,
         url: file.url.clone(),
@@ -360,7 +365,7 @@ async fn pour(
         let length = bytes.len() as u64;
         *received += length;
         bytes_since += length;
-        transfer.tell(Event::Bytes { file, bytes: length });
+        transfer.tell(&Event::Bytes { file, bytes: length });
         if !pipe.send(bytes).await {
             // The other end has refused something and says what.
             return Ok(());

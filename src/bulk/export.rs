@@ -13,10 +13,11 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::caller::Caller;
+use super::crawl;
 use super::halt::Halt;
 use super::ids::IdFile;
 use super::job::{self, Began, Cancelled, Look, Watch};
-use super::ledger::{FINDINGS_KEPT, Finding, Kind, Ledger, Severity, State, Totals};
+use super::ledger::{FINDINGS_KEPT, Finding, Ledger, Severity, State, Totals};
 use super::links::{Pages, Reading};
 use super::receipt;
 use super::request::ExportRequest;
@@ -55,8 +56,19 @@ pub struct Identity {
     /// Absolute.
     pub folder: PathBuf,
     pub request: ExportRequest,
+    pub mode: Mode,
     pub compression: Compression,
     pub created_at: Timestamp,
+}
+
+/// How the data are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// By `$export`.
+    Bulk,
+    /// By searches, page by page.
+    Crawl,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,6 +191,9 @@ impl Export<'_> {
             .await
             .map_err(|failure| Halt::of(failure, false))?;
         let caller = Arc::new(caller);
+        if self.identity.mode == Mode::Crawl {
+            return self.crawl(&caller).await;
+        }
         let job = match self.ledger.fact::<Job>("job")? {
             Some(job) => job,
             None => self.kick_off(&caller).await?,
@@ -197,7 +212,51 @@ impl Export<'_> {
         drop(transfer);
         let conclusion = self.conclude(&job, &pages, &ids)?;
         let remote = self.tidy_up(&caller, &job, &conclusion).await;
-        self.tell(Event::Finished {
+        self.end(conclusion, remote)
+    }
+
+    /// The export by searches. What it is of is as it was when the first search began.
+    async fn crawl(self, caller: &Arc<Caller>) -> Result<Report, Halt> {
+        let job = match self.ledger.fact::<Job>("job")? {
+            Some(job) => job,
+            None => {
+                let job = Job {
+                    status_url: self.server.url.url().clone(),
+                    separate_status: false,
+                    kicked_off_at: self.now(),
+                    kick_off_url: self.server.url.as_str().to_owned(),
+                    oddities: Vec::new(),
+                };
+                self.ledger.note(&[("job", json!(job))])?;
+                job
+            }
+        };
+        let pages = match self.ledger.fact::<Pages>("manifest")? {
+            Some(pages) => pages,
+            None => {
+                let client = caller.client().map_err(|failure| Halt::of(failure, false))?;
+                crawl::plan(caller, &client, &self.ledger, &self.identity.request).await?;
+                let mut pages = Pages::default();
+                pages.head.transaction_time = Some(job.kicked_off_at.to_string());
+                self.ledger.note(&[("manifest", json!(pages))])?;
+                pages
+            }
+        };
+        self.ledger.want_again()?;
+        self.ledger.note(&[("may_come_back", false.into())])?;
+        let transfer = self.transfer(caller, &job, &pages)?;
+        // Workers end when nothing waits; a page that came meanwhile may have added one.
+        while !self.ledger.wanted(0, 1)?.is_empty() {
+            transfer.fetch_all().await?;
+        }
+        let ids = transfer.ids.clone();
+        drop(transfer);
+        let conclusion = self.conclude(&job, &pages, &ids)?;
+        self.end(conclusion, None)
+    }
+
+    fn end(self, conclusion: Conclusion, remote: Option<&'static str>) -> Result<Report, Halt> {
+        self.tell(&Event::Finished {
             files: self.ledger.totals()?.files_done,
             resources: self.ledger.totals()?.resources,
             bytes: self.ledger.totals()?.bytes,
@@ -206,8 +265,8 @@ impl Export<'_> {
         report(&self.ledger, self.identity, conclusion, false, remote)
     }
 
-    fn tell(&self, event: Event) {
-        (self.settings.teller)(&event);
+    fn tell(&self, event: &Event) {
+        (self.settings.teller)(event);
     }
 
     fn now(&self) -> Timestamp {
@@ -219,7 +278,7 @@ impl Export<'_> {
         let kick_off = self.identity.request.kick_off(&self.server.url)?;
         // Noted before it is sent: after a crash in between it is known that a job may be running.
         self.ledger.note(&[("kick_off_sent_at", json!(self.now()))])?;
-        self.tell(Event::KickOff { url: kick_off.url.to_string() });
+        self.tell(&Event::KickOff { url: kick_off.url.to_string() });
         let started = Instant::now();
         let mut asked = 0;
         loop {
@@ -233,7 +292,7 @@ impl Export<'_> {
                         oddities: started.oddities,
                     };
                     self.ledger.note(&[("job", json!(job))])?;
-                    self.tell(Event::Started {
+                    self.tell(&Event::Started {
                         status_url: job.status_url.to_string(),
                         oddities: job.oddities.clone(),
                     });
@@ -248,7 +307,11 @@ impl Export<'_> {
                             "another export may be running; run the same command again later",
                         ));
                     }
-                    self.tell(Event::Waiting { progress: None, trouble: Some(halt.message), wait });
+                    self.tell(&Event::Waiting {
+                        progress: None,
+                        trouble: Some(halt.message),
+                        wait,
+                    });
                     tokio::time::sleep(wait).await;
                 }
             }
@@ -278,7 +341,7 @@ impl Export<'_> {
                 Look::Done(answer) => {
                     let pages = reading.take(answer).await?;
                     self.ledger.note(&[("manifest", json!(pages))])?;
-                    self.tell(self.manifest_event(&pages)?);
+                    self.tell(&self.manifest_event(&pages)?);
                     return Ok(pages);
                 }
                 Look::Running { wait, progress, partial } => {
@@ -308,7 +371,7 @@ impl Export<'_> {
             }
             // One last look when the time is over.
             let wait = self.pause(wait, waited).min(left);
-            self.tell(Event::Waiting { progress, trouble, wait });
+            self.tell(&Event::Waiting { progress, trouble, wait });
             tokio::time::sleep(wait).await;
         }
     }
@@ -346,6 +409,7 @@ impl Export<'_> {
             pace: self.settings.pace,
             // Where nothing is said it is as for the job itself; no token leaves the origin anyway.
             requires_token: pages.head.requires_access_token.unwrap_or(true),
+            is_crawl: self.identity.mode == Mode::Crawl,
             is_organized: pages.head.organized_by.is_some()
                 || self.identity.request.organize_by.is_some(),
             links_from: job.status_url.clone(),
@@ -360,20 +424,20 @@ impl Export<'_> {
     fn conclude(&self, job: &Job, pages: &Pages, ids: &IdFile) -> Result<Conclusion, Halt> {
         let mut findings = self.twins(ids)?;
         for oddity in job.oddities.iter().chain(&pages.oddities) {
-            findings.push(finding("bulk.odd_manifest", Severity::Warning, oddity.clone()));
+            findings.push((None, finding("bulk.odd_manifest", Severity::Warning, oddity.clone())));
         }
         if let Some(request) = &pages.head.request
             && !same_request(request, &job.kick_off_url)
         {
             let message = "the manifest's request is not the one that was sent".to_owned();
-            findings.push(finding("bulk.odd_manifest", Severity::Warning, message));
+            findings.push((None, finding("bulk.odd_manifest", Severity::Warning, message)));
         }
         let totals = self.ledger.totals()?;
         if let Some((code, message, _)) = &pages.missing {
             let message = format!("a page of the manifest is missing: {message}");
-            findings.push(finding(code, Severity::Error, message));
+            findings.push((None, finding(code, Severity::Error, message)));
         }
-        self.ledger.conclude(&findings, &[])?;
+        self.ledger.conclude(&findings)?;
         let findings = self.ledger.findings()?;
         let is_missing = totals.files_done < totals.files || pages.missing.is_some();
         let is_bad = findings.iter().any(|it| it.severity == Severity::Error);
@@ -401,15 +465,11 @@ impl Export<'_> {
     }
 
     /// Resources that are there twice, or there and deleted.
-    fn twins(&self, ids: &IdFile) -> Result<Vec<Finding>, Halt> {
+    fn twins(&self, ids: &IdFile) -> Result<Vec<(Option<u32>, Finding)>, Halt> {
         let mut kept = std::collections::HashMap::new();
-        let mut names = std::collections::HashMap::new();
         self.ledger.each_file(&mut |file| {
             if let (State::There, Some(done)) = (file.state, &file.done) {
                 kept.insert(file.id, (done.attempt, file.kind));
-                if file.kind == Kind::Output {
-                    names.insert(file.id, done.name.clone());
-                }
             }
             Ok(())
         })?;
@@ -418,19 +478,20 @@ impl Export<'_> {
         };
         let twins = ids.twins(&counts, FINDINGS_KEPT)?;
         let mut findings = Vec::new();
+        // What is searched while it changes may be met twice; an export is made at one instant.
+        let severity = match self.identity.mode {
+            Mode::Bulk => Severity::Error,
+            Mode::Crawl => Severity::Warning,
+        };
         let mut tell = |places: &[(u32, u32)], count: u64, code: &str, what: &str| {
             for (file, line) in places {
-                findings.push(Finding {
-                    file: names.get(file).cloned(),
-                    line: Some(u64::from(*line)),
-                    code: code.to_owned(),
-                    severity: Severity::Error,
-                    message: what.to_owned(),
-                });
+                let line = Some(u64::from(*line));
+                let found = finding(code, severity, what.to_owned());
+                findings.push((Some(*file), Finding { line, ..found }));
             }
             let more = count - places.len() as u64;
             if more > 0 {
-                findings.push(finding(code, Severity::Error, format!("{what}; {more} more")));
+                findings.push((None, finding(code, severity, format!("{what}; {more} more"))));
             }
         };
         tell(
@@ -466,6 +527,7 @@ impl Export<'_> {
         put("url", identity.url.as_str().into());
         put("status", status.as_str().into());
         put("exit_code", exit.0.into());
+        put("mode", json!(identity.mode));
         put("request", json!(identity.request));
         put("request_url", job.kick_off_url.as_str().into());
         put("created_at", json!(identity.created_at));
@@ -486,7 +548,8 @@ impl Export<'_> {
         job: &Job,
         conclusion: &Conclusion,
     ) -> Option<&'static str> {
-        if self.settings.keep_remote || conclusion.status == Status::Incomplete {
+        // What is not as it should be may have to be looked at there.
+        if self.settings.keep_remote || conclusion.status != Status::Complete {
             return Some("kept");
         }
         let client = caller.client().ok()?;

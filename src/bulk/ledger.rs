@@ -342,6 +342,18 @@ impl Ledger {
         })
     }
 
+    /// Whether a page's chain has been at an address already.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn knows_url(&self, page: u32, url: &str) -> Result<bool> {
+        self.run(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM file WHERE page = ?1 AND url = ?2 AND state = 1")?
+                .exists(params![page, url])
+        })
+    }
+
     /// # Errors
     /// When the ledger cannot be read, or knows no such file.
     pub fn file(&self, id: u32) -> Result<FileRow> {
@@ -382,7 +394,7 @@ impl Ledger {
                         signed(done.duration_ms),
                         done.retries
                     ])?;
-                    put_findings(&transaction, Some(*id), findings)?;
+                    put_findings(&transaction, *id, findings)?;
                 }
             }
             transaction.commit()
@@ -414,21 +426,16 @@ impl Ledger {
         })
     }
 
-    /// Replaces the findings that belong to no file, in one step.
+    /// Replaces what was found in the whole, in one step; a finding may name a file by its id.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn conclude(
-        &self,
-        findings: &[Finding],
-        facts: &[(&str, serde_json::Value)],
-    ) -> Result<()> {
+    pub fn conclude(&self, findings: &[(Option<u32>, Finding)]) -> Result<()> {
         self.run(|connection| {
             let transaction = connection.transaction()?;
-            transaction.execute("DELETE FROM finding WHERE file IS NULL", [])?;
-            put_findings(&transaction, None, findings)?;
-            for (key, value) in facts {
-                put(&transaction, key, value)?;
+            transaction.execute("DELETE FROM finding WHERE overall = 1", [])?;
+            for (file, finding) in findings {
+                put_finding(&transaction, *file, true, finding)?;
             }
             transaction.commit()
         })
@@ -635,27 +642,33 @@ pub(super) fn put(
         .map(drop)
 }
 
-fn put_findings(
+fn put_findings(connection: &Connection, file: u32, findings: &[Finding]) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM finding WHERE file = ?1 AND overall = 0")?
+        .execute([file])?;
+    findings.iter().try_for_each(|finding| put_finding(connection, Some(file), false, finding))
+}
+
+fn put_finding(
     connection: &Connection,
     file: Option<u32>,
-    findings: &[Finding],
+    overall: bool,
+    finding: &Finding,
 ) -> rusqlite::Result<()> {
-    if let Some(file) = file {
-        connection.prepare_cached("DELETE FROM finding WHERE file = ?1")?.execute([file])?;
-    }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO finding (file, line, code, severity, message) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    for finding in findings {
-        insert.execute(params![
+    connection
+        .prepare_cached(
+            "INSERT INTO finding (file, overall, line, code, severity, message)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
             file,
+            overall,
             finding.line.map(signed),
             finding.code,
             finding.severity.as_str(),
             finding.message
-        ])?;
-    }
-    Ok(())
+        ])
+        .map(drop)
 }
 
 fn findings(connection: &Connection, folder: &Path) -> Result<Vec<Finding>> {

@@ -10,10 +10,14 @@ use serde::de::{
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{Entry, Kind};
+use super::lines::is_type;
 use crate::model::{Error, ErrorKind, Result};
 
 /// Longest text in a manifest, in bytes: a URL has a few hundred.
 const TEXT_BYTES: usize = 64 * 1024;
+
+/// Most oddities that are kept.
+const ODDITIES: usize = 20;
 
 /// What a manifest says beside its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +34,14 @@ pub struct Head {
     /// What is not as the specification has it, in our words.
     pub oddities: Vec<String>,
     pub files: u64,
+}
+
+impl Head {
+    fn odd(&mut self, what: String) {
+        if self.oddities.len() < ODDITIES {
+            self.oddities.push(what);
+        }
+    }
 }
 
 /// Reads a manifest and hands on each file that it names.
@@ -235,17 +247,19 @@ impl<'de> Visitor<'de> for Files<'_> {
                 return Err(A::Error::custom(format!("{place} has no url")));
             };
             let resource_type = item.r#type.text().unwrap_or_default();
-            if !resource_type.chars().all(|c| c.is_ascii_alphanumeric()) || resource_type.len() > 64
-            {
-                return Err(A::Error::custom(format!("the type of {place} is no resource type")));
-            }
+            let resource_type = match resource_type.is_empty() || is_type(&resource_type) {
+                true => resource_type,
+                // Names of files are made of it.
+                false => {
+                    self.head.odd(format!("the type of {place} is no resource type"));
+                    String::new()
+                }
+            };
             let expected = match &item.count {
                 Loose::Number(number) => u64::try_from(*number).ok(),
                 Loose::Nothing => None,
                 _ => {
-                    if self.head.oddities.len() < 20 {
-                        self.head.oddities.push(format!("the count of {place} is no number"));
-                    }
+                    self.head.odd(format!("the count of {place} is no number"));
                     None
                 }
             };
@@ -384,6 +398,16 @@ mod tests {
     }
 
     #[test]
+    fn a_type_that_is_a_path_names_no_file() {
+        let (head, files) = parse(
+            r#"{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[{"type":"../../etc","url":"u"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(files[0].resource_type, "");
+        assert_eq!(head.oddities, ["the type of output[0] is no resource type"]);
+    }
+
+    #[test]
     fn what_is_odd_is_said_and_what_is_no_manifest_refused() {
         let (head, _) = parse(r#"{"transactionTime":"2020/01/20 16:53:41","requiresAccessToken":"true","output":[{"type":"Patient","url":"u","count":"3"}]}"#).unwrap();
         assert_eq!(
@@ -401,7 +425,6 @@ mod tests {
             "{}",
             r#"{"resourceType":"OperationOutcome","issue":[]}"#,
             r#"{"output":[{"type":"Patient"}]}"#,
-            r#"{"output":[{"type":"../../etc","url":"u"}]}"#,
             r#"{"output":[{"type":"Patient","url":"u"}"#,
         ] {
             assert_eq!(parse(bad).unwrap_err().kind, ErrorKind::Data, "{bad}");

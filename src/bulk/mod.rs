@@ -7,6 +7,7 @@
 
 pub mod caller;
 pub mod client_log;
+pub mod crawl;
 mod download;
 pub mod export;
 pub mod halt;

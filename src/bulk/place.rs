@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::export::Identity;
+use super::export::{Identity, Mode};
 use super::ledger::{Ledger, cannot_write, private_folder, sync_folder};
 use super::receipt;
 use super::request::ExportRequest;
@@ -43,6 +43,7 @@ pub fn open_or_begin(
     folder: &Path,
     server: &Server,
     request: &ExportRequest,
+    mode: Mode,
     compression: Compression,
     now: Timestamp,
 ) -> Result<Ledger> {
@@ -52,7 +53,7 @@ pub fn open_or_begin(
         let known: Identity = ledger
             .fact("export")?
             .ok_or_else(|| Error::new(ErrorKind::Data, "the ledger does not say what it is of"))?;
-        differs(&known, server, request, compression).map_or(Ok(ledger), |what| {
+        differs(&known, server, request, mode, compression).map_or(Ok(ledger), |what| {
             Err(Error::new(
                 ErrorKind::CannotCreate,
                 format!("{} belongs to another export: {what}", folder.display()),
@@ -60,7 +61,23 @@ pub fn open_or_begin(
             .hint("choose another --output-dir; one export has one folder"))
         })
     } else {
-        begin(state, &folder, server, request, compression, now)
+        begin(state, &folder, server, request, mode, compression, now)
+    }
+}
+
+/// What the export of a folder is; `None` where none was begun.
+///
+/// # Errors
+/// When its marker or ledger cannot be read.
+pub fn known(state: &Path, folder: &Path) -> Result<Option<Identity>> {
+    let folder = std::path::absolute(folder).map_err(|error| Error::io("find", folder, &error))?;
+    match marked(&folder)? {
+        Some(id) => match Ledger::look(&ledgers(state).join(id)) {
+            Ok(peek) => peek.fact("export"),
+            // The one who opens it says what is wrong.
+            Err(_) => Ok(None),
+        },
+        None => Ok(None),
     }
 }
 
@@ -134,6 +151,7 @@ fn begin(
     folder: &Path,
     server: &Server,
     request: &ExportRequest,
+    mode: Mode,
     compression: Compression,
     now: Timestamp,
 ) -> Result<Ledger> {
@@ -147,6 +165,7 @@ fn begin(
         url: server.url.as_str().to_owned(),
         folder: folder.to_owned(),
         request: request.clone(),
+        mode,
         compression,
         created_at: now,
     };
@@ -191,6 +210,7 @@ fn differs(
     known: &Identity,
     server: &Server,
     request: &ExportRequest,
+    mode: Mode,
     compression: Compression,
 ) -> Option<String> {
     if known.server != server.name {
@@ -198,6 +218,9 @@ fn differs(
     }
     if known.url != server.url.as_str() {
         return Some("the server had another URL".to_owned());
+    }
+    if known.mode != mode {
+        return Some("its --mode is another".to_owned());
     }
     if known.compression != compression {
         return Some("its --compress is another".to_owned());

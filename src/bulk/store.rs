@@ -120,7 +120,7 @@ pub struct Intake {
 
 /// The way from the wire to the lines.
 enum Unpack {
-    Plain(Sink),
+    Plain(Box<Sink>),
     Gzip(Box<MultiGzDecoder<Sink>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Sink>>),
 }
@@ -241,7 +241,7 @@ impl Intake {
         };
         let sink = Sink { lines, out, content_bytes: 0, allowed: u64::MAX, is_bomb: false };
         let unpack = match coding {
-            Coding::Identity => Unpack::Plain(sink),
+            Coding::Identity => Unpack::Plain(Box::new(sink)),
             Coding::Gzip => Unpack::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Coding::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(sink)?;
@@ -329,7 +329,7 @@ impl Intake {
         // A file of nothing has no frame to close.
         let is_empty = self.received == 0;
         let sink = match self.unpack {
-            Unpack::Plain(sink) => sink,
+            Unpack::Plain(sink) => *sink,
             Unpack::Gzip(mut decoder) => {
                 if !is_empty && decoder.try_finish().is_err() {
                     return Err(early());

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use super::caller::Caller;
+use super::crawl;
 use super::download::{self, Connections, End};
 use super::halt::Halt;
 use super::ids::IdFile;
@@ -113,6 +114,8 @@ pub struct Transfer {
     pub pace: Pace,
     pub requires_token: bool,
     pub is_organized: bool,
+    /// Whether the links are searches.
+    pub is_crawl: bool,
     /// Against which the manifest's links are read.
     pub links_from: Url,
     pub status_url: Url,
@@ -124,8 +127,8 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    pub fn tell(&self, event: Event) {
-        (self.teller)(&event);
+    pub fn tell(&self, event: &Event) {
+        (self.teller)(event);
     }
 
     /// What a file is called below the export's folder: its type and number, nothing of the
@@ -159,10 +162,9 @@ impl Transfer {
             Some(free) if free < bytes.saturating_add(RESERVE) => Err(Halt::later(
                 "bulk.no_space",
                 format!(
-                    "{} MiB are free below {}, and a file of {} MiB is to come",
+                    "{} MiB are free below {}, too little for the file that is to come",
                     free >> 20,
-                    self.folder.display(),
-                    bytes >> 20
+                    self.folder.display()
                 ),
             )
             .hint("make room and run the same command again: what is done stays done")),
@@ -176,8 +178,8 @@ impl Transfer {
     /// When nothing more can be fetched; what is done stays done.
     pub async fn fetch_all(self: &Arc<Self>) -> Result<(), Halt> {
         let totals = self.ledger.totals()?;
-        self.tell(Event::FilesBegin { files: totals.files, done: totals.files_done });
-        let queue = Arc::new(Mutex::new(Queue { waiting: Vec::new(), last: 0, is_empty: false }));
+        self.tell(&Event::FilesBegin { files: totals.files, done: totals.files_done });
+        let queue = Arc::new(Mutex::new(Queue { waiting: Vec::new(), last: 0 }));
         let left = totals.files - totals.files_done - totals.files_missing;
         let workers = self.parallel.min(usize::try_from(left).unwrap_or(usize::MAX));
         let mut running = JoinSet::new();
@@ -201,15 +203,14 @@ struct Queue {
     /// The next one last.
     waiting: Vec<FileRow>,
     last: u32,
-    is_empty: bool,
 }
 
 impl Queue {
     fn next(&mut self, ledger: &Ledger) -> Result<Option<FileRow>, Halt> {
-        if self.waiting.is_empty() && !self.is_empty {
+        // A page that is fetched may add the one that follows it.
+        if self.waiting.is_empty() {
             self.waiting = ledger.wanted(self.last, AHEAD)?;
             self.waiting.reverse();
-            self.is_empty = self.waiting.is_empty();
         }
         let next = self.waiting.pop();
         if let Some(file) = &next {
@@ -225,7 +226,10 @@ async fn work(transfer: Arc<Transfer>, queue: Arc<Mutex<Queue>>) -> Result<(), H
         let next = queue.lock().await.next(&transfer.ledger)?;
         let Some(mut file) = next else { return Ok(()) };
         let known = *transfer.renewed.lock().await;
-        let mut end = download::fetch(&transfer, &mut connections, &file).await?;
+        let mut end = match transfer.is_crawl {
+            true => crawl::fetch(&transfer, &mut connections, &file).await?,
+            false => download::fetch(&transfer, &mut connections, &file).await?,
+        };
         if matches!(end, End::LinkEnded { .. }) && links::renew(&transfer, known).await? {
             file = transfer.ledger.file(file.id)?;
             end = download::fetch(&transfer, &mut connections, &file).await?;
@@ -241,7 +245,7 @@ async fn work(transfer: Arc<Transfer>, queue: Arc<Mutex<Queue>>) -> Result<(), H
             }
         };
         transfer.ledger.given_up(file.id, code.as_str(), &message)?;
-        transfer.tell(Event::FileGivenUp { file: file.id, url: file.url, code, message });
+        transfer.tell(&Event::FileGivenUp { file: file.id, url: file.url, code, message });
     }
 }
 

@@ -13,8 +13,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use self::progress::Screen;
 use super::check::exact;
 use super::complete;
+use crate::bulk::caller::Caller;
 use crate::bulk::client_log::ClientLog;
-use crate::bulk::export::{self, Identity, Settings};
+use crate::bulk::crawl::Declared;
+use crate::bulk::export::{self, Identity, Mode, Settings};
 use crate::bulk::halt::Halt;
 use crate::bulk::ledger::Ledger;
 use crate::bulk::lines::MAX_LINE;
@@ -74,6 +76,10 @@ pub struct RunArgs {
     /// How files are stored; what the server has packed so already is stored as it comes
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub compress: CompressArg,
+
+    /// How the data are asked for: by $export, by searches, or by what the server declares
+    #[arg(long, value_name = "MODE", default_value = "bulk")]
+    pub mode: ModeArg,
 
     /// Print the request that would be sent, and send nothing
     #[arg(long)]
@@ -209,6 +215,16 @@ pub enum LevelArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// $export
+    Bulk,
+    /// Searches, page by page, for servers without $export
+    Crawl,
+    /// $export where the server declares it at this level, else searches
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MethodArg {
     Get,
     Post,
@@ -286,10 +302,45 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
         folder,
         server,
         &request,
+        mode(args, folder, context, &inventory, server, &request).await?,
         args.compress.into(),
         context.clock.now(),
     )?;
     go(context, &inventory, server, ledger, &args.how).await
+}
+
+/// What `--mode` comes to. An export that was begun keeps its own.
+async fn mode(
+    args: &RunArgs,
+    folder: &Path,
+    context: &Context,
+    inventory: &Inventory,
+    server: &Server,
+    request: &ExportRequest,
+) -> Result<Mode> {
+    match args.mode {
+        ModeArg::Bulk => return Ok(Mode::Bulk),
+        ModeArg::Crawl => return Ok(Mode::Crawl),
+        ModeArg::Auto => {}
+    }
+    if let Some(known) = place::known(&state()?, folder)? {
+        return Ok(known.mode);
+    }
+    let surroundings = context.surroundings(inventory);
+    let asked = async {
+        let caller =
+            Caller::new(server, &surroundings).await.map_err(|failure| Halt::of(failure, false))?;
+        let client = caller.client().map_err(|failure| Halt::of(failure, false))?;
+        Declared::read(&caller, &client).await
+    };
+    let declared = asked.await.map_err(Error::from)?;
+    let mode = if declared.exports(&request.level) { Mode::Bulk } else { Mode::Crawl };
+    let told = match mode {
+        Mode::Bulk => "$export, which the server declares",
+        Mode::Crawl => "searches, since the server declares no $export at this level",
+    };
+    context.notice(&format!("note: the data are asked for by {told}"));
+    Ok(mode)
 }
 
 async fn resume(args: &ResumeArgs, context: &Context) -> Result<Outcome> {

@@ -371,6 +371,10 @@ fn faults_help() -> String {
     for (name, about) in DEFECTS {
         help.push_str(&format!("  {name:<28} {about}\n"));
     }
+    help.push_str("\nKeys of bulk data, for --bulk KEY=VALUE and bulk: in a scenario:\n");
+    for (name, about) in BulkPlan::KEYS {
+        help.push_str(&format!("  {name:<28}{}\n", about.trim_end_matches('.')));
+    }
     help.push_str("\nTraps of bulk data, for --bulk traps=NAME,NAME:\n");
     for (_, name, about) in TRAPS {
         help.push_str(&format!("  {name:<28} {about}\n"));

@@ -76,6 +76,30 @@ const SCHEMAS: &[Entry] = &[
     ("auth-pins-accept", "fhirctl auth pins accept -o json", || {
         kept(include_str!("../../data/schema/auth-pins-accept.json"))
     }),
+    ("bulk-export", "fhirctl bulk-export -o json", || {
+        kept(include_str!("../../data/schema/bulk-export.json"))
+    }),
+    ("bulk-export-plan", "fhirctl bulk-export --dry-run -o json", || {
+        kept(include_str!("../../data/schema/bulk-export-plan.json"))
+    }),
+    ("bulk-export-status", "fhirctl bulk-export status -o json", || {
+        kept(include_str!("../../data/schema/bulk-export-status.json"))
+    }),
+    ("bulk-export-list", "fhirctl bulk-export list -o json", || {
+        kept(include_str!("../../data/schema/bulk-export-list.json"))
+    }),
+    ("bulk-export-verify", "fhirctl bulk-export verify -o json", || {
+        kept(include_str!("../../data/schema/bulk-export-verify.json"))
+    }),
+    ("bulk-export-cancel", "fhirctl bulk-export cancel -o json", || {
+        kept(include_str!("../../data/schema/bulk-export-cancel.json"))
+    }),
+    ("bulk-export-purge", "fhirctl bulk-export purge -o json", || {
+        kept(include_str!("../../data/schema/bulk-export-purge.json"))
+    }),
+    ("bulk-export-receipt", "receipt.json of an export", || {
+        kept(include_str!("../../data/schema/bulk-export-receipt.json"))
+    }),
     ("bulk-import", "fhirctl bulk-import -o json", || {
         kept(include_str!("../../data/schema/bulk-import.json"))
     }),

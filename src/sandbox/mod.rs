@@ -19,7 +19,7 @@ mod sign_in;
 mod site;
 mod strike;
 
-pub use bulk::{BulkPlan, Level, TRAPS, Trap, Verb};
+pub use bulk::{BulkPlan, ImportStyle, Level, TRAPS, Trap, Verb};
 pub use fault::{Effect, Fault, KINDS, Kind, RetryAfter};
 pub use log::{RequestSeen, Watcher};
 pub use persona::Persona;

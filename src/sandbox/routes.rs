@@ -385,8 +385,8 @@ fn kind(name: &str) -> Result<&'static Type, Refusal> {
 
 fn whole(request: &Request) -> Result<&[u8], Refusal> {
     match &request.body {
-        Received::Whole(bytes) => Ok(bytes),
-        Received::TooLarge => Err(Refusal::new(
+        Received::Whole(bytes) if bytes.len() <= crate::serve::REQUEST_BODY_BYTES => Ok(bytes),
+        _ => Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-long",
             format!("a body has at most {} bytes here", crate::serve::REQUEST_BODY_BYTES),
@@ -452,7 +452,7 @@ fn is_type_like(name: &str) -> bool {
 }
 
 /// The data type `id` of FHIR.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     (1..=64).contains(&text.len()) && text.chars().all(fits)
 }

@@ -23,6 +23,7 @@ use super::routes::{self, Route, Statement};
 use super::scenario::ServerPlan;
 use super::sign_in::{Credential, Method, SignIn};
 use super::strike::Striker;
+use crate::model::Clock;
 use crate::model::server::FhirVersion;
 use crate::serve::{Answer, Handler, HeaderName, HeaderValue, Request, StatusCode, Tls, header};
 
@@ -108,6 +109,10 @@ impl Site {
 
     pub(super) fn now(&self) -> Timestamp {
         self.surroundings.clock.now()
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.surroundings.clock
     }
 
     /// The base URL under which a request came, so that links lead back the same way.
@@ -318,6 +323,10 @@ impl Handler for Site {
             tokio::time::sleep(struck.latency).await;
         }
         answer
+    }
+
+    fn body_limit(&self) -> usize {
+        self.bulk.body_limit()
     }
 
     fn tls(&self) -> Option<Arc<Tls>> {

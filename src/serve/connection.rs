@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::body::WireBody;
-use super::{Answer, CONNECTIONS, Handler, REQUEST_BODY_BYTES, Received, Request};
+use super::{Answer, CONNECTIONS, Handler, Received, Request};
 
 /// How long a client may take for a TLS handshake, a request head, or a request body.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -171,7 +171,8 @@ async fn respond<H: Handler>(
     breaker: Breaker,
 ) -> Result<http::Response<WireBody>, Infallible> {
     let (head, incoming) = request.into_parts();
-    let answer = match tokio::time::timeout(PATIENCE, receive(incoming)).await {
+    let answer = match tokio::time::timeout(PATIENCE, receive(incoming, handler.body_limit())).await
+    {
         Ok(Some(body)) => {
             let authority = match head.uri.authority() {
                 Some(authority) => Some(authority.as_str().to_owned()),
@@ -207,15 +208,15 @@ async fn respond<H: Handler>(
 }
 
 /// Reads a body to its end; `None` when it broke off.
-async fn receive(incoming: Incoming) -> Option<Received> {
-    if incoming.size_hint().lower() > REQUEST_BODY_BYTES as u64 {
+async fn receive(incoming: Incoming, most: usize) -> Option<Received> {
+    if incoming.size_hint().lower() > most as u64 {
         return Some(Received::TooLarge);
     }
     let mut incoming = std::pin::pin!(incoming);
     let mut whole = BytesMut::new();
     while let Some(frame) = std::future::poll_fn(|cx| incoming.as_mut().poll_frame(cx)).await {
         let Ok(data) = frame.ok()?.into_data() else { continue };
-        if whole.len() + data.len() > REQUEST_BODY_BYTES {
+        if whole.len() + data.len() > most {
             return Some(Received::TooLarge);
         }
         whole.extend_from_slice(&data);

@@ -19,7 +19,7 @@ pub use body::{Body, Piece};
 pub use connection::{Listening, Port};
 pub use tls::Tls;
 
-/// Most bytes of one request body; a longer one reaches the handler as [`Received::TooLarge`].
+/// Most bytes of one request body where the handler says no other; a longer one reaches the handler as [`Received::TooLarge`].
 pub const REQUEST_BODY_BYTES: usize = 1024 * 1024;
 /// Most connections of one listener at once; further ones wait in the system's queue.
 pub const CONNECTIONS: usize = 1024;
@@ -42,7 +42,7 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub enum Received {
     Whole(Bytes),
-    /// More than [`REQUEST_BODY_BYTES`]; what came is thrown away.
+    /// More than [`Handler::body_limit`]; what came is thrown away.
     TooLarge,
 }
 
@@ -63,6 +63,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether who connects from this address is served at all; others are cut off without a word.
     fn admits(&self, _peer: std::net::IpAddr) -> bool {
         true
+    }
+
+    /// Most bytes of one request body.
+    fn body_limit(&self) -> usize {
+        REQUEST_BODY_BYTES
     }
 
     /// The certificate for the next connection; `None`: no TLS. Asked once per connection.

@@ -303,7 +303,7 @@ impl Line {
 
 /// Exports, one a line.
 #[must_use]
-pub fn lines(schema: &'static str, lines: Vec<Line>) -> Output {
+pub fn lines(schema: &'static str, lines: &[Line]) -> Output {
     let items: Vec<Value> = lines.iter().map(Line::json).collect();
     let rows: Vec<Row> = lines
         .iter()

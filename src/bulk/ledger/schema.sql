@@ -35,6 +35,8 @@ CREATE INDEX IF NOT EXISTS file_name ON file (kind, type, sequence);
 CREATE TABLE IF NOT EXISTS finding (
     id INTEGER PRIMARY KEY,
     file INTEGER,
+    -- 1: found in the whole, not while the file came.
+    overall INTEGER NOT NULL,
     line INTEGER,
     code TEXT NOT NULL,
     severity TEXT NOT NULL,

@@ -105,7 +105,7 @@ impl Screen {
                 state.since = Instant::now();
             }
             Event::FileStarted { file, name, length, .. } => {
-                self.begin(&mut state, *file, name, *length)
+                self.begin(&mut state, *file, name, *length);
             }
             Event::Bytes { file, bytes } => {
                 state.bytes += bytes;

@@ -80,7 +80,7 @@ pub(super) fn status(args: &StatusArgs, context: &Context) -> Result<Outcome> {
             Err(error) => context.notice(&format!("warning: {}", error.message)),
         }
     }
-    Ok(Outcome::printed(view::lines("fhirctl/bulk-export-status/v1", lines)))
+    Ok(Outcome::printed(view::lines("fhirctl/bulk-export-status/v1", &lines)))
 }
 
 /// # Errors
@@ -93,8 +93,8 @@ pub(super) fn list(context: &Context) -> Result<Outcome> {
             Err(error) => context.notice(&format!("warning: {}", error.message)),
         }
     }
-    lines.sort_by(|a, b| b.identity.created_at.cmp(&a.identity.created_at));
-    Ok(Outcome::printed(view::lines("fhirctl/bulk-export-list/v1", lines)))
+    lines.sort_by_key(|line| std::cmp::Reverse(line.identity.created_at));
+    Ok(Outcome::printed(view::lines("fhirctl/bulk-export-list/v1", &lines)))
 }
 
 fn all(state: &Path) -> Result<Vec<PathBuf>> {

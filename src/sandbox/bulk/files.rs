@@ -66,7 +66,9 @@ impl Bulk {
         if self.plan.has(Trap::FileGone) && place.is_some() && place == last {
             return Err(Refusal::not_found(format!("the file {name} is gone")));
         }
-        if self.is_expired(job, query) {
+        // What a redirect leads to was signed when it was sent.
+        let redirected = storage && self.plan.redirect().is_some();
+        if !redirected && self.is_expired(job, query) {
             let said = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code>\
                         <Message>Request has expired</Message></Error>";
             let said = Said::Text("application/xml", said.into());
@@ -122,7 +124,9 @@ impl Bulk {
         let ranges = plan.accept_ranges == Some(true);
         let unmarked = plan.has(Trap::FileGzipUnmarked);
         let truncated = plan.has(Trap::FileGzipTruncated);
+        let members = plan.has(Trap::FileGzipMembers);
         let gzip = unmarked
+            || members
             || plan.has(Trap::FileGzip)
             || (plan.gzip != Some(false) && !ranges && accepts_gzip(&request.headers));
         let whole = source.len();
@@ -146,7 +150,7 @@ impl Bulk {
         }
         let (source, packer) = match gzip {
             false => (source, None),
-            true if whole <= GZIP_WHOLE => (source.compressed(), None),
+            true if whole <= GZIP_WHOLE => (source.compressed(members), None),
             true => (source, Some(GzEncoder::new(Vec::new(), Compression::fast()))),
         };
         if packer.is_none() && gzip {
@@ -283,16 +287,21 @@ impl Source {
         }
     }
 
-    fn compressed(self) -> Source {
-        let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-        let mut at = 0;
-        while at < self.len() {
-            let piece = self.read(at);
-            at += piece.len() as u64;
-            // A vector takes whatever is written.
-            let _ = packer.write_all(&piece);
+    /// As gzip, in one member or in two (RFC 1952, section 2.2).
+    fn compressed(self, members: bool) -> Source {
+        let mut plain = Vec::new();
+        while (plain.len() as u64) < self.len() {
+            plain.extend(self.read(plain.len() as u64));
         }
-        Source::Whole(packer.finish().unwrap_or_default().into())
+        let (one, two) = plain.split_at(if members { plain.len() / 2 } else { plain.len() });
+        let mut packed = Vec::new();
+        for member in [one, two].into_iter().filter(|member| !member.is_empty()) {
+            let mut packer = GzEncoder::new(packed, Compression::default());
+            // A vector takes whatever is written.
+            let _ = packer.write_all(member);
+            packed = packer.finish().unwrap_or_default();
+        }
+        Source::Whole(packed.into())
     }
 }
 

@@ -213,12 +213,15 @@ impl Bulk {
     fn delete(&self, job: &mut Job) -> Result<Reply, Refusal> {
         let gone = job.deleted;
         job.deleted = true;
-        if gone || self.plan.has(Trap::Delete404) {
+        let done = self.plan.delete_done.filter(|_| job.over);
+        if gone || self.plan.has(Trap::Delete404) || done == Some(404) {
             return Err(Refusal::not_found(format!("there is no job {} here", job.id)));
         }
         let status = match self.plan.has(Trap::Delete200) {
             true => StatusCode::OK,
-            false => StatusCode::ACCEPTED,
+            false => done
+                .and_then(|code| StatusCode::from_u16(code).ok())
+                .unwrap_or(StatusCode::ACCEPTED),
         };
         let said = outcome("information", "informational", "the export is deleted");
         Ok(Reply::new(status, Said::Resource(said)))
@@ -226,6 +229,9 @@ impl Bulk {
 
     fn poll(&self, site: &Site, job: &mut Job) -> Result<Reply, Refusal> {
         let now = site.now();
+        if job.deleted && self.plan.cancelled == Some(202) {
+            return Ok(self.running(job, now));
+        }
         if job.deleted {
             let status = self.plan.cancelled.and_then(|code| StatusCode::from_u16(code).ok());
             let why = format!("the job {} was cancelled", job.id);
@@ -313,7 +319,7 @@ impl Bulk {
         if job.separate_status || plan.has(Trap::StatusHeaderBare) {
             reply = export_status(reply, "202 Accepted");
         }
-        if let Some(value) = HeaderValue::from_bytes(&self.progress(job)).ok() {
+        if let Ok(value) = HeaderValue::from_bytes(&self.progress(job)) {
             reply.headers.insert(HeaderName::from_static("x-progress"), value);
         }
         match self.retry_after(now) {

@@ -65,8 +65,10 @@ impl Asked {
         }
         for (name, value) in &parameters {
             let refused = plan.refuse.as_ref().is_some_and(|names| names.0.contains(name));
+            let own = plan.accept.as_ref().is_some_and(|names| names.0.contains(name));
             let taken = match refused {
                 true => Err(format!("{name} is not supported")),
+                false if own => Ok(()),
                 false => asked.take(name, value, level, by_post),
             };
             if let Err(why) = taken {

@@ -4,40 +4,70 @@
 //! sign-in. Leaves: answers, right ones or those of the traps in the plan. Called by the sandbox's
 //! server and its second port.
 
+mod bundle;
 mod content;
+mod fetch;
 mod files;
 mod generate;
+mod import;
 mod job;
 mod kick_off;
 mod manifest;
 mod plan;
 mod storage;
 mod trap;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use super::answer::Reply;
 use super::fhir::outcome::Refusal;
 use super::site::Site;
-use crate::serve::{Method, Request};
+use crate::serve::{Method, REQUEST_BODY_BYTES, Request};
 
+use import::Imports;
 use job::Jobs;
-pub use plan::{BulkPlan, Level, Verb};
+pub use plan::{BulkPlan, ImportStyle, Level, Verb};
 pub(super) use storage::Storage;
 pub use trap::{TRAPS, Trap};
 
+/// Most bytes of a body, whatever a plan says.
+const BODY_BYTES: usize = 64 * 1024 * 1024;
 const STATUS_URL: &str = "/bulk-status/{job}";
 const FILE_URL: &str = "/bulk-files/{job}/{file}";
 const PAGE_URL: &str = "/bulk-pages/{job}/{page}";
+const ERRORS_URL: &str = "/bulk-import-errors/{job}/{input}";
 
 /// Where a path of bulk data leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    KickOff { level: Level, group: Option<String> },
-    Status { job: String },
-    Page { job: String, page: u32 },
-    File { job: String, file: String },
+    KickOff {
+        level: Level,
+        group: Option<String>,
+    },
+    Status {
+        job: String,
+    },
+    Page {
+        job: String,
+        page: u32,
+    },
+    File {
+        job: String,
+        file: String,
+    },
+    Import,
+    ImportStatus {
+        job: String,
+    },
+    ImportErrors {
+        job: String,
+        input: usize,
+    },
+    /// A Bundle at the base.
+    Bundle,
 }
 
 /// The bulk data side of one server.
@@ -51,6 +81,9 @@ pub(super) struct Bulk {
     /// A port at which nobody listens, as an origin.
     dead: Option<String>,
     jobs: Mutex<Jobs>,
+    imports: Mutex<Imports>,
+    /// How many Bundles came.
+    bundles: AtomicU64,
 }
 
 impl Bulk {
@@ -61,7 +94,16 @@ impl Bulk {
         storage: Option<String>,
         dead: Option<String>,
     ) -> Bulk {
-        Bulk { plan, seed, signed_in, storage, dead, jobs: Mutex::default() }
+        Bulk {
+            plan,
+            seed,
+            signed_in,
+            storage,
+            dead,
+            jobs: Mutex::default(),
+            imports: Mutex::default(),
+            bundles: AtomicU64::default(),
+        }
     }
 
     /// Where a path below the base leads, if it has to do with bulk data.
@@ -71,10 +113,13 @@ impl Bulk {
         below: &str,
         query: &[(String, String)],
     ) -> Option<Way> {
+        let path = below.replace("%24", "$");
+        if request.method == Method::POST && path.trim_matches('/').is_empty() {
+            return Some(Way::Bundle);
+        }
         if !self.plan.is_enabled() {
             return None;
         }
-        let path = below.replace("%24", "$");
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let kick_off = |level, group: Option<&str>| {
             Some(Way::KickOff { level, group: group.map(str::to_owned) })
@@ -83,7 +128,13 @@ impl Bulk {
             ["$export"] => return kick_off(Level::System, None),
             ["Patient", "$export"] => return kick_off(Level::Patient, None),
             ["Group", id, "$export"] => return kick_off(Level::Group, Some(id)),
+            ["$import"] => return Some(Way::Import),
             _ => {}
+        }
+        for style in [ImportStyle::Hapi, ImportStyle::Microsoft, ImportStyle::Manifest] {
+            if let Some(mut found) = filled_in(import::url_of(style), &path, query) {
+                return Some(Way::ImportStatus { job: found.remove("job")? });
+            }
         }
         let status = self.plan.status_url.as_deref().unwrap_or(STATUS_URL);
         if let Some(mut found) = filled_in(status, &path, query) {
@@ -96,8 +147,18 @@ impl Bulk {
         if let Some(mut found) = filled_in(file, &path, query) {
             return Some(Way::File { job: found.remove("job")?, file: found.remove("file")? });
         }
+        if let Some(mut found) = filled_in(ERRORS_URL, &path, query) {
+            let input = found.remove("input")?.parse().ok()?;
+            return Some(Way::ImportErrors { job: found.remove("job")?, input });
+        }
         let mut found = filled_in(PAGE_URL, &path, query)?;
         Some(Way::Page { job: found.remove("job")?, page: found.remove("page")?.parse().ok()? })
+    }
+
+    /// Most bytes of a request's body.
+    pub(super) fn body_limit(&self) -> usize {
+        let most = self.plan.bundle_bytes.map_or(bundle::BYTES, |size| size.0);
+        usize::try_from(most).unwrap_or(usize::MAX).clamp(REQUEST_BODY_BYTES, BODY_BYTES)
     }
 
     fn url(&self, base: &str, template: &str, job: &str, file: &str) -> String {
@@ -122,6 +183,10 @@ impl Bulk {
             Way::Status { job } => self.status(site, request, job),
             Way::Page { job, page } => self.page(site, job, *page),
             Way::File { job, file } => self.file(Some(site), request, job, file, query),
+            Way::Import => self.import(site, request),
+            Way::ImportStatus { job } => self.import_status(site, request, job),
+            Way::ImportErrors { job, input } => self.import_errors(job, *input),
+            Way::Bundle => self.bundle(site, request),
         }
     }
 }

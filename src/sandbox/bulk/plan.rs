@@ -1,15 +1,14 @@
 //! What a server's bulk data is like, from a persona, a scenario or flags: one set of keys.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _};
 
-use super::super::fault::duration;
 use super::trap::Trap;
+use super::value::{List, Size, Text, Time};
+use crate::model::text::nearest;
+use crate::serve::HeaderValue;
 
 /// What an export is asked for: everything, all patients, or the patients of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,28 +80,6 @@ words! {
     ImportStyle { Hapi "hapi", Microsoft "microsoft", Manifest "manifest", None "none" }
 }
 
-/// A time such as `200ms` or `2s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Duration);
-
-/// A number of bytes such as `10GB` (10^9 bytes) or `4MiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-/// A text; a bare number is one too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text(pub String);
-
-/// A list, or its items in one text with commas between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List<T>(pub Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> List<T> {
-        List(Vec::new())
-    }
-}
-
 /// An issue of an OperationOutcome in an error file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,13 +89,13 @@ pub struct Issue {
 }
 
 macro_rules! plan {
-    ($($(#[$about:meta])* $name:ident: $kind:ty,)*) => {
+    ($($(#[doc = $about:literal])* $name:ident: $kind:ty,)*) => {
         /// The keys under `bulk:`. What is not said is as the persona does, else as the standard
         /// has it.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct BulkPlan {
-            $($(#[$about])* pub $name: Option<$kind>,)*
+            $($(#[doc = $about])* pub $name: Option<$kind>,)*
             /// How the server misbehaves; these add up.
             pub traps: List<Trap>,
         }
@@ -134,8 +111,11 @@ macro_rules! plan {
                 }
             }
 
-            /// The names of the keys.
-            pub const KEYS: &[&str] = &[$(stringify!($name),)* "traps"];
+            /// The keys with what they are about.
+            pub const KEYS: &[(&str, &str)] = &[
+                $((stringify!($name), concat!($($about),*)),)*
+                ("traps", " How the server misbehaves, by name; these add up."),
+            ];
         }
     };
 }
@@ -153,6 +133,8 @@ plan! {
     refusal: u16,
     /// Parameters that are refused, unless the client asks for leniency.
     refuse: List<String>,
+    /// Parameters of the vendor's own that are taken, without effect.
+    accept: List<String>,
     /// Whether a repeated `_type` is refused.
     comma_type: bool,
     /// Whether a kick-off without `Prefer: respond-async` is refused.
@@ -179,7 +161,9 @@ plan! {
     min_interval: Time,
     /// Whether `separate-export-status` is understood.
     separate_status: bool,
-    /// The status of a poll after a DELETE.
+    /// The status with which a DELETE is answered when the job is over.
+    delete_done: u16,
+    /// The status of a poll after a DELETE; 202: the job seems to run for ever.
     cancelled: u16,
     /// `requiresAccessToken`; else whether the server has a sign-in.
     requires_access_token: bool,
@@ -242,10 +226,11 @@ impl BulkPlan {
     /// What would be right.
     pub fn parse(text: &str) -> Result<BulkPlan, String> {
         let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as wait=2s")?;
-        if !BulkPlan::KEYS.contains(&key) {
-            return Err(match crate::model::text::nearest(key, BulkPlan::KEYS.iter().copied()) {
+        let keys = || BulkPlan::KEYS.iter().map(|(name, _)| *name);
+        if !keys().any(|name| name == key) {
+            return Err(match nearest(key, keys()) {
                 Some(near) => format!("no such key: {key}; did you mean {near}?"),
-                None => format!("no such key: {key}; there are {}", BulkPlan::KEYS.join(", ")),
+                None => format!("no such key: {key}; sandbox --help lists them"),
             });
         }
         serde_yaml::from_str(&format!("{key}: {value}\n"))
@@ -307,7 +292,8 @@ impl BulkPlan {
             _ => Ok(()),
         };
         status("refusal", self.refusal, 400, 599)?;
-        status("cancelled", self.cancelled, 400, 499)?;
+        status("cancelled", self.cancelled.filter(|code| *code != 202), 400, 499)?;
+        status("delete_done", self.delete_done, 200, 499)?;
         status("file_redirect", self.file_redirect, 301, 308)?;
         let some = |key: &str, value: Option<u64>, most: u64| match value {
             Some(number) if !(1..=most).contains(&number) => {
@@ -334,6 +320,10 @@ impl BulkPlan {
                 return Err(format!("{key}: begin with a slash and name {{job}}"));
             }
         }
+        let plain = |text: &Text| HeaderValue::from_str(&text.0).is_ok();
+        if !self.retry_after.as_ref().is_none_or(plain) {
+            return Err("retry_after: a header cannot hold this".into());
+        }
         let file = self.file_url.as_ref();
         if file.is_some_and(|url| !url.contains("{file}")) {
             return Err("file_url: name {file}".into());
@@ -342,108 +332,10 @@ impl BulkPlan {
     }
 }
 
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Size, String> {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
-            "k" | "kb" => 1_000,
-            "m" | "mb" => 1_000_000,
-            "g" | "gb" => 1_000_000_000,
-            "kib" => 1 << 10,
-            "mib" => 1 << 20,
-            "gib" => 1 << 30,
-            _ => return Err(format!("{text:?} is no size; write one such as 10GB or 4MiB")),
-        };
-        let number: u64 = digits
-            .trim()
-            .parse()
-            .map_err(|_| format!("{text:?} is no size; write one such as 10GB or 4MiB"))?;
-        number.checked_mul(factor).map(Size).ok_or_else(|| format!("{text} is too much"))
-    }
-}
-
-struct Scalar;
-
-impl Visitor<'_> for Scalar {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a number")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<String, E> {
-        Ok(String::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
-        deserializer.deserialize_any(Scalar).map(Text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-        deserializer.deserialize_any(Scalar)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        duration(&text).map(Time).map_err(D::Error::custom)
-    }
-}
-
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List<T>, D::Error> {
-        struct Items<T>(PhantomData<T>);
-
-        impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Items<T> {
-            type Value = List<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list, or a text with commas")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<List<T>, E> {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                items
-                    .map(|item| item.parse().map_err(E::custom))
-                    .collect::<Result<_, _>>()
-                    .map(List)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element::<String>()? {
-                    items.push(item.parse().map_err(A::Error::custom)?);
-                }
-                Ok(List(items))
-            }
-        }
-
-        deserializer.deserialize_any(Items(PhantomData))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -65,6 +65,7 @@ traps! {
     File302 "file-302" "files redirect to another origin, with 302",
     File307 "file-307" "files redirect to another origin, with 307",
     FileGzip "file-gzip" "files come as gzip whatever was asked for",
+    FileGzipMembers "file-gzip-members" "files come as gzip of two members",
     FileGzipTruncated "file-gzip-truncated" "the gzip stream ends early, at the first attempt",
     FileGzipUnmarked "file-gzip-unmarked" "gzip without Content-Encoding",
     FileCut "file-cut" "the connection breaks within a file, at the first attempt",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::store::instant;
 use super::table::{COMMON, TYPES, Type};
 use crate::model::server::FhirVersion;
-use crate::sandbox::bulk::{BulkPlan, Level};
+use crate::sandbox::bulk::{BulkPlan, ImportStyle, Level};
 use crate::sandbox::persona::Persona;
 use crate::sandbox::sign_in::Method;
 
@@ -71,6 +71,7 @@ pub(in crate::sandbox) fn statement(facts: &Facts) -> Value {
     };
     let mut rest = json!({"mode": "server", "security": security(facts.auth)});
     rest["resource"] = TYPES.iter().map(|kind| resource(kind, version)).collect();
+    rest["interaction"] = json!([{"code": "transaction"}, {"code": "batch"}]);
     if version != FhirVersion::Stu3 {
         rest["operation"] = json!([{
             "name": "versions",
@@ -114,11 +115,33 @@ fn declare_bulk(statement: &mut Value, rest: &mut Value, facts: &Facts) {
             None => place["operation"] = json!([operation]),
         }
     }
+    declare_import(rest, facts);
     if offered {
         let url = format!("{BASE}/CapabilityStatement/bulk-data{mark}");
         statement["instantiates"] = json!([url]);
     } else if let Some(members) = statement.as_object_mut() {
         members.shift_remove("instantiates");
+    }
+}
+
+fn declare_import(rest: &mut Value, facts: &Facts) {
+    let definition = match facts.bulk.import {
+        _ if !facts.bulk.is_enabled() => return,
+        Some(ImportStyle::None) => return,
+        Some(ImportStyle::Hapi) => format!("{}/OperationDefinition/-s-import", facts.base),
+        Some(ImportStyle::Microsoft) => format!("{}/OperationDefinition/import", facts.base),
+        Some(ImportStyle::Manifest) | None => {
+            "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/import".to_owned()
+        }
+    };
+    let definition = match facts.version {
+        FhirVersion::Stu3 => json!({"reference": definition}),
+        _ => json!(definition),
+    };
+    let operation = json!({"name": "import", "definition": definition});
+    match rest.get_mut("operation").and_then(Value::as_array_mut) {
+        Some(operations) => operations.push(operation),
+        None => rest["operation"] = json!([operation]),
     }
 }
 

@@ -113,6 +113,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<(String, Version), Refusal> {
         self.admit(&resource)?;
+        let id = self.free_id(kind);
+        let version = self.push(kind, &id, Some(resource), now);
+        Ok((id, version))
+    }
+
+    /// An id that no resource of a type has, and that is not given out again.
+    pub(in crate::sandbox) fn free_id(&mut self, kind: &str) -> String {
         let taken =
             |id: &str| self.types.get(kind).is_some_and(|shelf| shelf.places.contains_key(id));
         let mut number = self.next_id;
@@ -120,9 +127,7 @@ impl Store {
             number += 1;
         }
         self.next_id = number + 1;
-        let id = format!("created-{number}");
-        let version = self.push(kind, &id, Some(resource), now);
-        Ok((id, version))
+        format!("created-{number}")
     }
 
     /// Stores a resource under its id. `expected`: the version that has to be the newest.
@@ -155,7 +160,13 @@ impl Store {
         Ok(())
     }
 
-    fn expect(&self, kind: &str, id: &str, expected: Option<u32>) -> Result<(), Refusal> {
+    /// Whether the newest version is the one that is expected.
+    pub(in crate::sandbox) fn expect(
+        &self,
+        kind: &str,
+        id: &str,
+        expected: Option<u32>,
+    ) -> Result<(), Refusal> {
         let newest = self.history(kind, id).ok().and_then(|versions| versions.last());
         match (expected, newest.map(|version| version.number)) {
             (Some(expected), found) if found != Some(expected) => Err(Refusal::new(

@@ -1,5 +1,8 @@
 //! Bulk data as a client meets it: kick-off, polls, manifest, files, and every trap.
 
+mod import;
+mod traps;
+
 use std::collections::BTreeSet;
 
 use super::*;
