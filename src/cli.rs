@@ -41,6 +41,7 @@ pub enum Command {
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     BulkExport(Box<command::bulk_export::BulkExportArgs>),
+    BulkImport(Box<command::bulk_import::BulkImportArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),

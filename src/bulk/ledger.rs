@@ -167,7 +167,7 @@ impl Ledger {
     /// 73 or 74 when it cannot be written.
     pub fn open(folder: &Path) -> Result<Ledger> {
         private_folder(folder)?;
-        let lock = lock(folder)?;
+        let lock = lock(folder, "export")?;
         let connection = connect(folder)?;
         let version: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
@@ -514,7 +514,7 @@ impl Peek {
     }
 }
 
-fn connect(folder: &Path) -> Result<Connection> {
+pub(super) fn connect(folder: &Path) -> Result<Connection> {
     let path = folder.join("ledger.db");
     // SQLite would make it readable by others.
     OpenOptions::new()
@@ -533,7 +533,8 @@ fn connect(folder: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn lock(folder: &Path) -> Result<File> {
+/// Keeps every other process from the same work (`export`, `import`).
+pub(super) fn lock(folder: &Path, work: &str) -> Result<File> {
     let path = folder.join("lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -550,9 +551,9 @@ fn lock(folder: &Path) -> Result<File> {
             let _ = (&file).take(32).read_to_string(&mut text);
             return Err(Error::new(
                 ErrorKind::Resumable,
-                format!("process {} works on this export already", text.trim()),
+                format!("process {} works on this {work} already", text.trim()),
             )
-            .hint("fhirctl bulk-export status shows how far it is"));
+            .hint("wait for its end, or stop it and run the same command again"));
         }
         Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path, &error)),
     }
@@ -601,27 +602,27 @@ pub fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
-fn trouble(folder: &Path, error: &rusqlite::Error) -> Error {
+pub(super) fn trouble(folder: &Path, error: &rusqlite::Error) -> Error {
     let message = format!("the ledger {} cannot be used: {error}", folder.display());
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => Error::new(ErrorKind::Resumable, message)
             .hint("make room and run the same command again: what is done stays done"),
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             Error::new(ErrorKind::Data, message)
-                .hint("begin the export anew in another folder; this one is left as it is")
+                .hint("move it away and begin anew; it is left as it is")
         }
         _ => Error::new(ErrorKind::Io, message),
     }
 }
 
-fn fact_text(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn fact_text(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT value FROM fact WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
         .optional()
 }
 
-fn parse_fact<T: DeserializeOwned>(folder: &Path, key: &str, text: &str) -> Result<T> {
+pub(super) fn parse_fact<T: DeserializeOwned>(folder: &Path, key: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         Error::new(
             ErrorKind::Data,
@@ -630,7 +631,11 @@ fn parse_fact<T: DeserializeOwned>(folder: &Path, key: &str, text: &str) -> Resu
     })
 }
 
-fn put(connection: &Connection, key: &str, value: &serde_json::Value) -> rusqlite::Result<()> {
+pub(super) fn put(
+    connection: &Connection,
+    key: &str,
+    value: &serde_json::Value,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO fact (key, value) VALUES (?1, ?2)")?
         .execute(params![key, value.to_string()])

@@ -12,6 +12,7 @@ mod download;
 pub mod export;
 pub mod halt;
 mod ids;
+pub mod import;
 pub mod job;
 pub mod ledger;
 pub mod lines;

@@ -8,6 +8,7 @@ pub mod add;
 pub mod audit;
 pub mod auth;
 pub mod bulk_export;
+pub mod bulk_import;
 mod change;
 pub mod check;
 pub mod complete;

@@ -100,6 +100,9 @@ const SCHEMAS: &[Entry] = &[
     ("bulk-export-receipt", "receipt.json of an export", || {
         kept(include_str!("../../data/schema/bulk-export-receipt.json"))
     }),
+    ("bulk-import", "fhirctl bulk-import -o json", || {
+        kept(include_str!("../../data/schema/bulk-import.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

@@ -121,6 +121,9 @@ pub(super) fn serve<H: Handler>(port: Port, handler: Arc<H>) -> io::Result<Liste
 /// Serves one connection until it ends or is to be broken. Nobody is there to be told of a client
 /// that went away.
 async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
+    if stream.peer_addr().is_ok_and(|peer| !handler.admits(peer.ip())) {
+        return;
+    }
     let _ = stream.set_nodelay(true);
     let breaker = Breaker::default();
     let wire = Wire { stream, reset: breaker.reset.clone() };

@@ -1,7 +1,7 @@
 //! The one listener: whatever answers HTTP here stands on it.
 //!
 //! Enters: a bound socket and a [`Handler`]. Leaves: answers on the wire, HTTP/1.1 or HTTP/2, with
-//! or without TLS, and also the ways in which a connection can break on purpose. Called by sandbox.
+//! or without TLS, and also the ways in which a connection can break on purpose. Called by sandbox and bulk.
 //! No other room knows the listener library.
 
 mod body;
@@ -59,6 +59,11 @@ pub enum Answer {
 /// Answers the requests of one listener.
 pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send;
+
+    /// Whether who connects from this address is served at all; others are cut off without a word.
+    fn admits(&self, _peer: std::net::IpAddr) -> bool {
+        true
+    }
 
     /// Most bytes of one request body.
     fn body_limit(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
@@ -43,11 +44,35 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder.with_single_cert(
+        let config = builder.with_single_cert(
             chain.into_iter().map(CertificateDer::from).collect(),
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)),
         )?;
+        Ok(Tls::of(config))
+    }
+
+    /// From PEM: the chain with the leaf first, and the leaf's key in any of its forms.
+    ///
+    /// # Errors
+    /// When key and certificate do not fit together or cannot be read.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Tls, rustls::Error> {
+        let unreadable = |what: &str| rustls::Error::General(format!("there is no {what} in it"));
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .ok()
+            .filter(|chain| !chain.is_empty())
+            .ok_or_else(|| unreadable("certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| unreadable("private key"))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(Tls::of(config))
+    }
+
+    fn of(mut config: rustls::ServerConfig) -> Tls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Tls { acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod aws_sigv4;
 mod bulk_export;
+mod bulk_import;
 mod check;
 mod credentials;
 mod doctor;
