@@ -201,7 +201,6 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
     job.tidy();
     let exit = match done.summary.rejected() {
         0 => Exit::OK,
-        _ if done.is_old => Exit::OK,
         _ => Exit::DATA,
     };
     let shown = show::Shown {
