@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::ledger::cannot_write;
+use super::disk::cannot_write;
 use super::transfer::Event;
 use crate::model::Result;
 

@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use super::caller::Ask;
+use super::disk::cannot_write;
 use super::halt::Halt;
 use super::job::{Words, follow};
-use super::ledger::{Done, FileRow, Kind, cannot_write};
+use super::ledger::{Done, FileRow, Kind};
 use super::lines::Lines;
 use super::seal::{Complete, temporary};
 use super::store::{Coding, Compression, Intake, Refused, Stored};

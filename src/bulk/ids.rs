@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::ledger::{Kind, cannot_write};
+use super::disk::cannot_write;
+use super::ledger::Kind;
 use crate::model::{Error, Result};
 
 /// Hash (16), file (4), attempt (8), line (4).

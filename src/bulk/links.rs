@@ -14,9 +14,10 @@ use serde_json::json;
 use url::Url;
 
 use super::caller::Caller;
+use super::disk::cannot_write;
 use super::halt::Halt;
 use super::job::{Look, Watch, follow};
-use super::ledger::{Ledger, cannot_write};
+use super::ledger::Ledger;
 use super::manifest::{self, Head};
 use super::store::Coding;
 use super::transfer::Transfer;

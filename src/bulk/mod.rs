@@ -8,6 +8,8 @@
 pub mod caller;
 pub mod client_log;
 pub mod crawl;
+mod database;
+pub mod disk;
 mod download;
 pub mod export;
 pub mod halt;

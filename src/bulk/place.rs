@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::disk::{cannot_write, private_folder, sync_folder};
 use super::export::{Identity, Mode};
-use super::ledger::{Ledger, cannot_write, private_folder, sync_folder};
+use super::ledger::Ledger;
 use super::receipt;
 use super::request::ExportRequest;
 use super::store::Compression;

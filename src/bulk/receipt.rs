@@ -10,7 +10,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::ledger::{FileRow, Kind, Ledger, Severity, State, cannot_write, sync_folder};
+use super::disk::{cannot_write, sync_folder};
+use super::ledger::{FileRow, Kind, Ledger, Severity, State};
 use super::store::{Compression, hex};
 use crate::model::{Error, ErrorKind, Result};
 

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::disk::{cannot_write, sync_folder};
 use super::halt::Halt;
 use super::ids::IdFile;
-use super::ledger::{Done, Finding, Ledger, State, cannot_write, sync_folder};
+use super::ledger::{Done, Finding, Ledger, State};
 use crate::model::{Error, Result};
 
 /// Most files of one batch.

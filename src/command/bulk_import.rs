@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use sha2::{Digest as _, Sha256};
 
 use crate::bulk::caller::Caller;
+use crate::bulk::disk::cannot_write;
 use crate::bulk::halt::Halt;
 use crate::bulk::import::chunk::Limits;
 use crate::bulk::import::completion::Row;
@@ -21,7 +22,6 @@ use crate::bulk::import::rejects;
 use crate::bulk::import::report::Summary;
 use crate::bulk::import::send::{self, Settings, Standing, Uncertain};
 use crate::bulk::import::source::{self, Input};
-use crate::bulk::ledger::cannot_write;
 use crate::bulk::lines::MAX_LINE;
 use crate::context::{Context, Outcome, state_dir};
 use crate::model::{Error, ErrorKind, Exit, Result, Server, State};

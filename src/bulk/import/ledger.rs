@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::bulk::ledger::{self as disk, private_folder, sync_folder};
+use crate::bulk::database::{connect, fact_text, parse_fact, put, trouble};
+use crate::bulk::disk::{lock, private_folder, sync_folder};
 use crate::model::{Error, Result};
 
 /// The layout of the database. A ledger of a newer program is refused.
@@ -66,12 +67,12 @@ impl Ledger {
     /// is of a newer program, 73 or 74 when it cannot be written.
     pub fn open(folder: &Path) -> Result<Ledger> {
         private_folder(folder)?;
-        let lock = disk::lock(folder, "import")?;
-        let connection = disk::connect(folder)?;
-        let trouble = |error: &rusqlite::Error| disk::trouble(folder, error);
+        let lock = lock(folder, "import")?;
+        let connection = connect(folder)?;
+        let broken = |error: &rusqlite::Error| trouble(folder, error);
         let version: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(|error| trouble(&error))?;
+            .map_err(|error| broken(&error))?;
         if version > VERSION {
             return Err(Error::config(format!(
                 "the ledger {} was written by a newer fhirctl",
@@ -82,7 +83,7 @@ impl Ledger {
         connection
             .execute_batch(include_str!("schema.sql"))
             .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
-            .map_err(|error| trouble(&error))?;
+            .map_err(|error| broken(&error))?;
         sync_folder(folder)?;
         Ok(Ledger { folder: folder.to_owned(), connection, _lock: lock })
     }
@@ -93,14 +94,14 @@ impl Ledger {
     }
 
     fn run<T>(&mut self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
-        work(&mut self.connection).map_err(|error| disk::trouble(&self.folder, &error))
+        work(&mut self.connection).map_err(|error| trouble(&self.folder, &error))
     }
 
     /// # Errors
     /// When the ledger cannot be read, or holds something else under this key.
     pub fn fact<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
-        let text = self.run(|connection| disk::fact_text(connection, key))?;
-        text.map(|text| disk::parse_fact(&self.folder, key, &text)).transpose()
+        let text = self.run(|connection| fact_text(connection, key))?;
+        text.map(|text| parse_fact(&self.folder, key, &text)).transpose()
     }
 
     /// Notes facts. They are on the disk when this comes back.
@@ -111,7 +112,7 @@ impl Ledger {
         self.run(|connection| {
             let transaction = connection.transaction()?;
             for (key, value) in facts {
-                disk::put(&transaction, key, value)?;
+                put(&transaction, key, value)?;
             }
             transaction.commit()
         })
@@ -282,7 +283,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or what is told of them fails.
     pub fn each_reject(&mut self, tell: &mut dyn FnMut(Reject) -> Result<()>) -> Result<()> {
-        let broken = |error: &rusqlite::Error| disk::trouble(&self.folder, error);
+        let broken = |error: &rusqlite::Error| trouble(&self.folder, error);
         let sql = "SELECT file, line, part, type, status, code, issues, message FROM reject
                    ORDER BY file, line, part";
         let mut statement = self.connection.prepare(sql).map_err(|error| broken(&error))?;

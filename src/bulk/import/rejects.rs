@@ -10,7 +10,7 @@ use serde_json::json;
 use super::ledger::{Ledger, Reject};
 use super::plan::broken;
 use super::source::{Input, Line, Lines};
-use crate::bulk::ledger::{cannot_write, private_folder, sync_folder};
+use crate::bulk::disk::{cannot_write, private_folder, sync_folder};
 use crate::model::Result;
 
 /// The resources, one a line.

@@ -10,7 +10,7 @@ use memchr::memchr;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::bulk::ledger::{cannot_write, private_folder};
+use crate::bulk::disk::{cannot_write, private_folder};
 use crate::model::{Error, ErrorKind, Result};
 
 /// How deep folders are searched.
