@@ -83,7 +83,7 @@ fn every_family_of_import_comes_to_the_same_table() {
         assert!(!text.contains("opens-it") && !text.contains("Mr Secret"), "{text}");
         // It is over, and not begun again.
         let (output, exit) = desk.json(&args);
-        assert_eq!((exit, &output["already_done"]), (0, &json!(true)));
+        assert_eq!((exit, &output["already_done"]), (65, &json!(true)));
         let begun = server.store.lock().unwrap().asked.iter().filter(|it| it.0 == "POST").count();
         assert_eq!(begun, 1);
     }
