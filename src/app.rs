@@ -48,6 +48,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Test(args) => block_on(command::test::run(args, context)),
         Command::Check(args) => block_on(command::check::run(args, context)),
         Command::Sandbox(args) => sandbox(args, context),
+        Command::Sync(args) => block_on(command::sync::run(args, context)),
         Command::BulkImport(args) => block_on(command::bulk_import::run(args, context)),
         Command::Doctor(args) => block_on(command::doctor::run(args, context)),
         Command::BulkExport(args) => block_on(command::bulk_export::run(args, context)),

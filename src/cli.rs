@@ -41,6 +41,7 @@ pub enum Command {
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     BulkExport(Box<command::bulk_export::BulkExportArgs>),
+    Sync(Box<command::sync::SyncArgs>),
     BulkImport(Box<command::bulk_import::BulkImportArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),

@@ -248,7 +248,7 @@ async fn store(
             url: next.to_string(),
             expected: None,
         };
-        if transfer.ledger.knows_url(file.page, next.as_str())? {
+        if transfer.ledger.was_at(file.page, next.as_str(), file.position)? {
             findings.push(Finding {
                 file: None,
                 line: None,

@@ -9,7 +9,11 @@ use crate::model::error::io_reason;
 use crate::model::{Error, ErrorKind, Result};
 
 /// Keeps every other process from the same work (`export`, `import`).
-pub(super) fn lock(folder: &Path, work: &str) -> Result<File> {
+/// The lock of a folder: one process works on it at a time.
+///
+/// # Errors
+/// Exit 75 when another process has it.
+pub fn lock(folder: &Path, work: &str) -> Result<File> {
     let path = folder.join("lock");
     let mut file = OpenOptions::new()
         .read(true)

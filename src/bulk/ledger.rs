@@ -214,15 +214,18 @@ impl Ledger {
         })
     }
 
-    /// Whether a page's chain has been at an address already.
+    /// Whether a chain of pages was at an address before a place in it. What comes behind that place
+    /// may be there already: a run that was interrupted knows both and fetches them in any order.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn knows_url(&self, page: u32, url: &str) -> Result<bool> {
+    pub fn was_at(&self, page: u32, url: &str, position: u32) -> Result<bool> {
         self.run(|connection| {
             connection
-                .prepare_cached("SELECT 1 FROM file WHERE page = ?1 AND url = ?2 AND state = 1")?
-                .exists(params![page, url])
+                .prepare_cached(
+                    "SELECT 1 FROM file WHERE page = ?1 AND url = ?2 AND position <= ?3",
+                )?
+                .exists(params![page, url, position])
         })
     }
 

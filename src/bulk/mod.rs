@@ -25,5 +25,6 @@ pub mod receipt;
 pub mod request;
 mod seal;
 pub mod store;
+pub mod sync;
 pub mod transfer;
 pub mod wait;

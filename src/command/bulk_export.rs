@@ -1,8 +1,8 @@
 //! `bulk-export NAME`: a FHIR Bulk Data export that survives whatever interrupts it, with a receipt.
 
-mod habits;
+pub(super) mod habits;
 mod progress;
-mod verbs;
+pub(super) mod verbs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::complete;
 use crate::bulk::caller::Caller;
 use crate::bulk::client_log::ClientLog;
 use crate::bulk::crawl::Declared;
-use crate::bulk::export::{self, Identity, Mode, Settings};
+use crate::bulk::export::{self, Identity, Mode, Report, Settings};
 use crate::bulk::halt::Halt;
 use crate::bulk::ledger::Ledger;
 use crate::bulk::lines::MAX_LINE;
@@ -266,7 +266,7 @@ pub async fn run(args: &BulkExportArgs, context: &Context) -> Result<Outcome> {
 ///
 /// # Errors
 /// Exit 66 when there is no such place.
-fn state() -> Result<PathBuf> {
+pub(super) fn state() -> Result<PathBuf> {
     state_dir().ok_or_else(|| {
         Error::not_found("there is no place for the ledger of an export")
             .hint("set XDG_STATE_HOME or HOME to a folder")
@@ -306,7 +306,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
         args.compress.into(),
         context.clock.now(),
     )?;
-    go(context, &inventory, server, ledger, &args.how).await
+    Ok(shown(context, &go(context, &inventory, server, ledger, &args.how).await?))
 }
 
 /// What `--mode` comes to. An export that was begun keeps its own.
@@ -355,7 +355,15 @@ async fn resume(args: &ResumeArgs, context: &Context) -> Result<Outcome> {
         ))
         .hint("begin the export anew in another folder, or set the URL back"));
     }
-    go(context, &inventory, server, ledger, &args.how).await
+    Ok(shown(context, &go(context, &inventory, server, ledger, &args.how).await?))
+}
+
+fn shown(context: &Context, report: &Report) -> Outcome {
+    if report.was_done {
+        context.notice("note: this export had ended before; nothing was fetched");
+    }
+    let exit = Exit(report.conclusion.exit_code);
+    Outcome { output: Some(view::bulk_export::report(report)), exit }
 }
 
 fn identity_of(ledger: &Ledger) -> Result<Identity> {
@@ -377,13 +385,16 @@ fn refuse_addresses(folder: &Path) -> Result<()> {
 }
 
 /// Runs an export until it ends or is stopped.
-async fn go(
+///
+/// # Errors
+/// Why it stopped before its end.
+pub(super) async fn go(
     context: &Context,
     inventory: &Inventory,
     server: &Server,
     ledger: Ledger,
     how: &HowArgs,
-) -> Result<Outcome> {
+) -> Result<Report> {
     let identity = identity_of(&ledger)?;
     let surroundings = context.surroundings(inventory);
     let screen = Arc::new(Screen::new(context, &identity, how.metrics_file.clone()));
@@ -417,12 +428,7 @@ async fn go(
     let target = format!("bulk export {} to {}", identity.id, identity.folder.display());
     let result = done.map_err(Error::from);
     context.audit().outcome(Some(&server.name), &target, &result);
-    let report = result?;
-    let exit = Exit(report.conclusion.exit_code);
-    if report.was_done {
-        context.notice("note: this export had ended before; nothing was fetched");
-    }
-    Ok(Outcome { output: Some(view::bulk_export::report(&report)), exit })
+    result
 }
 
 fn interrupted(exit: Exit) -> Halt {
@@ -436,7 +442,7 @@ fn interrupted(exit: Exit) -> Halt {
 
 impl ScopeArgs {
     /// What is asked for by these flags.
-    fn request(&self, server: &Server) -> Result<ExportRequest> {
+    pub(super) fn request(&self, server: &Server) -> Result<ExportRequest> {
         let level = match (self.level, &self.group) {
             (None | Some(LevelArg::Group), Some(group)) => Level::Group(group.clone()),
             (Some(LevelArg::Group), None) => {

@@ -30,6 +30,7 @@ pub mod schema;
 pub mod selector;
 pub mod set;
 pub mod show;
+pub mod sync;
 pub mod test;
 pub mod vendors;
 pub mod version;

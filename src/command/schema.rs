@@ -103,6 +103,7 @@ const SCHEMAS: &[Entry] = &[
     ("bulk-import", "fhirctl bulk-import -o json", || {
         kept(include_str!("../../data/schema/bulk-import.json"))
     }),
+    ("sync", "fhirctl sync -o json", || kept(include_str!("../../data/schema/sync.json"))),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod human;
 pub mod lint;
 mod server;
+pub mod sync;
 pub mod test;
 pub mod vendors;
 pub mod version;

@@ -25,4 +25,5 @@ mod sample;
 mod sandbox;
 mod sign_in;
 mod support;
+mod sync;
 mod transport;

@@ -16,7 +16,7 @@ fn bulk(server: &Server) -> Option<(&'static str, &'static Bulk)> {
 ///
 /// # Errors
 /// Exit 64 where it has to be said.
-pub(super) fn usual_level(server: &Server) -> Result<Level> {
+pub(in crate::command) fn usual_level(server: &Server) -> Result<Level> {
     let Some((title, bulk)) = bulk(server) else { return Ok(Level::Patient) };
     if bulk.levels.is_empty() || bulk.levels.contains(&BulkLevel::Patient) {
         return Ok(Level::Patient);
@@ -29,15 +29,25 @@ pub(super) fn usual_level(server: &Server) -> Result<Level> {
 }
 
 /// The pause between two looks that the vendor asks for, where the server itself says nothing.
-pub(super) fn pause(server: &Server) -> Option<Duration> {
+pub(in crate::command) fn pause(server: &Server) -> Option<Duration> {
     bulk(server).and_then(|(_, bulk)| bulk.poll_every).map(|every| every.0)
+}
+
+/// Whether the vendor is known not to take `_since`: then every export is a full one.
+pub(in crate::command) fn has_no_since(server: &Server) -> bool {
+    bulk(server).is_some_and(|(_, bulk)| {
+        bulk.since == Some(false) && !bulk.unconfirmed.iter().any(|it| it == "since")
+    })
 }
 
 /// Fits a request to what the vendor is known to take; what cannot be fitted is said.
 ///
 /// # Errors
 /// Exit 64 for what the vendor is known to refuse.
-pub(super) fn apply(server: &Server, request: &mut ExportRequest) -> Result<Vec<String>> {
+pub(in crate::command) fn apply(
+    server: &Server,
+    request: &mut ExportRequest,
+) -> Result<Vec<String>> {
     let Some((title, bulk)) = bulk(server) else { return Ok(Vec::new()) };
     let mut notes = Vec::new();
     let is_sure = |key: &str| !bulk.unconfirmed.iter().any(|it| it == key);

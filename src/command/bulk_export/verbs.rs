@@ -167,7 +167,7 @@ pub(super) fn purge(args: &PurgeArgs, context: &Context) -> Result<Outcome> {
 }
 
 /// Removes what the export wrote, and nothing else.
-fn destroy(ledger: &Ledger, folder: &Path) -> Result<u64> {
+pub(in crate::command) fn destroy(ledger: &Ledger, folder: &Path) -> Result<u64> {
     let mut files = 0;
     let mut remove = |path: &Path| match std::fs::remove_file(path) {
         Ok(()) => {
