@@ -19,7 +19,7 @@ pub struct Peek {
 
 impl Peek {
     /// # Errors
-    /// As [`Ledger::fact`].
+    /// When the ledger cannot be read, or holds something else under this key.
     pub fn fact<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let text =
             fact_text(&self.connection, key).map_err(|error| trouble(&self.folder, &error))?;
