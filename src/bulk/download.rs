@@ -31,7 +31,9 @@ const ATTEMPTS: u32 = 5;
 const LEAST_BYTES: u64 = 16 * 1024;
 const LEAST_TIME: Duration = Duration::from_secs(90);
 /// Pieces on their way from the network to the disk.
-const PIECES: usize = 16;
+const PIECES: usize = 6;
+/// What is not longer is written in one go, in bytes.
+const SMALL: usize = 64 * 1024;
 
 /// One worker's connections: one client an origin.
 pub(super) struct Connections {
@@ -187,7 +189,7 @@ async fn attempt(
         url: file.url.clone(),
         length,
     });
-    let mut pipe = Pipe::start(intake, file.expected);
+    let mut pipe = Pipe::new(intake, file.expected);
     let mut received = 0;
     let broken = loop {
         match pour(transfer, &mut answer, &mut pipe, file.id, &mut received).await {
@@ -243,18 +245,10 @@ async fn attempt(
     let findings = stored.seen.findings;
     let seen = (stored.seen.found, done.lines, done.bytes, done.content_bytes);
     let complete = Complete { id: file.id, file: stored.file, done, findings };
-    transfer.sealer.seal(complete).await.map_err(Broken::Halt)?;
     let (found, lines, bytes, content_bytes) = seen;
-    transfer.tell(&Event::FileDone {
-        file: file.id,
-        name,
-        url: file.url.clone(),
-        lines,
-        bytes,
-        content_bytes,
-        found,
-    });
-    Ok(())
+    let url = file.url.clone();
+    let event = Event::FileDone { file: file.id, name, url, lines, bytes, content_bytes, found };
+    transfer.seal_behind(complete, event).await.map_err(Broken::Halt)
 }
 
 /// Asks for a file and follows its redirects; a credential stays at its origin.
@@ -388,48 +382,88 @@ async fn pour(
 }
 
 /// From the network to the disk, over a thread that may wait for it.
+///
+/// The thread starts with the first pieces that are worth one: what is small is written in one go.
 struct Pipe {
     pieces: Option<mpsc::Sender<Bytes>>,
-    work: JoinHandle<(Intake, Result<(), Refused>)>,
+    state: State,
     expected: Option<u64>,
 }
 
+enum State {
+    Small(Intake, Vec<Bytes>, usize),
+    Running(JoinHandle<(Intake, Result<(), Refused>)>),
+    Ended,
+}
+
+fn thread_ended() -> Refused {
+    Refused::Local(std::io::Error::other("the writing thread has ended"))
+}
+
 impl Pipe {
-    fn start(mut intake: Intake, expected: Option<u64>) -> Pipe {
-        let (pieces, mut waiting) = mpsc::channel::<Bytes>(PIECES);
-        let work = tokio::task::spawn_blocking(move || {
-            while let Some(bytes) = waiting.blocking_recv() {
-                if let Err(refused) = intake.take(&bytes) {
-                    return (intake, Err(refused));
-                }
-            }
-            (intake, Ok(()))
-        });
-        Pipe { pieces: Some(pieces), work, expected }
+    fn new(intake: Intake, expected: Option<u64>) -> Pipe {
+        Pipe { pieces: None, state: State::Small(intake, Vec::new(), 0), expected }
     }
 
     /// `false` when the other end takes no more.
-    async fn send(&self, bytes: Bytes) -> bool {
+    async fn send(&mut self, bytes: Bytes) -> bool {
+        if let State::Small(_, waiting, length) = &mut self.state {
+            *length += bytes.len();
+            waiting.push(bytes);
+            if *length > SMALL {
+                self.start();
+            }
+            return true;
+        }
         match &self.pieces {
             Some(pieces) => pieces.send(bytes).await.is_ok(),
             None => false,
         }
     }
 
+    fn start(&mut self) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Small(mut intake, first, _) => {
+                let (pieces, mut waiting) = mpsc::channel::<Bytes>(PIECES);
+                self.pieces = Some(pieces);
+                self.state = State::Running(tokio::task::spawn_blocking(move || {
+                    for bytes in first {
+                        if let Err(refused) = intake.take(&bytes) {
+                            return (intake, Err(refused));
+                        }
+                    }
+                    while let Some(bytes) = waiting.blocking_recv() {
+                        if let Err(refused) = intake.take(&bytes) {
+                            return (intake, Err(refused));
+                        }
+                    }
+                    (intake, Ok(()))
+                }));
+            }
+            other => self.state = other,
+        }
+    }
+
     /// Ends the file; `None` when it is not complete and was not to be ended.
     async fn finish(mut self, is_complete: bool) -> Result<Option<Stored>, Refused> {
         self.pieces = None;
-        let (intake, taken) = self
-            .work
-            .await
-            .map_err(|_| Refused::Local(std::io::Error::other("the writing thread has ended")))?;
-        taken?;
-        if !is_complete {
-            return Ok(None);
-        }
         let expected = self.expected;
-        tokio::task::spawn_blocking(move || intake.finish(expected).map(Some))
-            .await
-            .map_err(|_| Refused::Local(std::io::Error::other("the writing thread has ended")))?
+        let (intake, rest) = match self.state {
+            State::Small(intake, rest, _) => (intake, rest),
+            State::Running(work) => {
+                let (intake, taken) = work.await.map_err(|_| thread_ended())?;
+                taken?;
+                (intake, Vec::new())
+            }
+            State::Ended => return Err(thread_ended()),
+        };
+        let end = move || {
+            let mut intake = intake;
+            for bytes in rest {
+                intake.take(&bytes)?;
+            }
+            if is_complete { intake.finish(expected).map(Some) } else { Ok(None) }
+        };
+        tokio::task::spawn_blocking(end).await.map_err(|_| thread_ended())?
     }
 }

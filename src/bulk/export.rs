@@ -24,7 +24,7 @@ use super::links::{Pages, Reading};
 use super::request::ExportRequest;
 use super::seal::{self, Sealer};
 use super::store::Compression;
-use super::transfer::{Event, Teller, Transfer, first_attempt, free_space};
+use super::transfer::{Event, Sealing, Teller, Transfer, first_attempt, free_space};
 use super::wait::Pace;
 use crate::auth::Surroundings;
 use crate::model::server::Server;
@@ -418,6 +418,7 @@ impl Export<'_> {
             attempt: first_attempt(&self.ledger)?,
             teller: Arc::clone(&self.settings.teller),
             renewed: tokio::sync::Mutex::new(0),
+            sealing: Sealing::default(),
         }))
     }
 

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::disk::{cannot_write, sync_folder};
 use super::halt::Halt;
@@ -20,6 +20,8 @@ use crate::model::{Error, Result};
 
 /// Most files of one batch.
 const BATCH: usize = 256;
+/// Files that are brought to the disk at once.
+const SYNCS: usize = 8;
 
 /// A file whose content is complete and written.
 pub struct Complete {
@@ -38,6 +40,8 @@ struct Order {
 #[derive(Clone)]
 pub struct Sealer {
     orders: mpsc::UnboundedSender<Order>,
+    folder: Arc<Path>,
+    syncs: Arc<Semaphore>,
 }
 
 impl Sealer {
@@ -45,7 +49,10 @@ impl Sealer {
     #[must_use]
     pub fn start(folder: &Path, ledger: &Arc<Ledger>, ids: &IdFile) -> Sealer {
         let (orders, mut waiting) = mpsc::unbounded_channel::<Order>();
-        let (folder, ledger, ids) = (folder.to_owned(), Arc::clone(ledger), ids.clone());
+        let folder: Arc<Path> = Arc::from(folder);
+        let sealer =
+            Sealer { orders, folder: Arc::clone(&folder), syncs: Arc::new(Semaphore::new(SYNCS)) };
+        let (ledger, ids) = (Arc::clone(ledger), ids.clone());
         tokio::task::spawn_blocking(move || {
             while let Some(first) = waiting.blocking_recv() {
                 let mut batch = vec![first];
@@ -57,7 +64,7 @@ impl Sealer {
                 seal(&folder, &ledger, &ids, batch);
             }
         });
-        Sealer { orders }
+        sealer
     }
 
     /// Names one file; it is there for good when this comes back.
@@ -66,6 +73,17 @@ impl Sealer {
     /// When the disk or the ledger says no.
     pub async fn seal(&self, complete: Complete) -> Result<(), Halt> {
         let stopped = || Halt::from(Error::internal("the thread that names files has ended"));
+        let path = temporary(&self.folder, &complete.done.name);
+        // Those that come at once share a turn of the disk.
+        let turn = self.syncs.acquire().await;
+        let (complete, synced) = tokio::task::spawn_blocking(move || {
+            let synced = complete.file.sync_all();
+            (complete, synced)
+        })
+        .await
+        .map_err(|_| stopped())?;
+        drop(turn);
+        synced.map_err(|error| Halt::from(cannot_write(&path, &error)))?;
         let (reply, answer) = oneshot::channel();
         self.orders.send(Order { complete, reply }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
@@ -73,21 +91,12 @@ impl Sealer {
 }
 
 fn seal(folder: &Path, ledger: &Ledger, ids: &IdFile, batch: Vec<Order>) {
-    let mut good = Vec::new();
-    for order in batch {
-        let path = temporary(folder, &order.complete.done.name);
-        match order.complete.file.sync_all() {
-            Ok(()) => good.push(order),
-            Err(error) => {
-                let _ = order.reply.send(Err(cannot_write(&path, &error).into()));
-            }
-        }
-    }
+    let mut batch = batch;
     let named = ids
         .sync()
         .map_err(|error| cannot_write(&ledger.folder().join("ids"), &error))
         .and_then(|()| {
-            let files: Vec<_> = good
+            let files: Vec<_> = batch
                 .iter_mut()
                 .map(|order| {
                     let complete = &mut order.complete;
@@ -97,8 +106,8 @@ fn seal(folder: &Path, ledger: &Ledger, ids: &IdFile, batch: Vec<Order>) {
                 .collect();
             ledger.sealed(&files)
         })
-        .and_then(|()| name(folder, good.iter().map(|order| order.complete.done.name.as_str())));
-    for order in good {
+        .and_then(|()| name(folder, batch.iter().map(|order| order.complete.done.name.as_str())));
+    for order in batch {
         let _ = order.reply.send(named.clone().map_err(Halt::from));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -16,13 +16,15 @@ use super::halt::Halt;
 use super::ids::IdFile;
 use super::ledger::{FileRow, Kind, Ledger};
 use super::links;
-use super::seal::Sealer;
+use super::seal::{Complete, Sealer, temporary};
 use super::store::Compression;
 use super::wait::Pace;
 use crate::model::Code;
 
 /// Files that are looked up in the ledger at once.
 const AHEAD: u32 = 500;
+/// Files that are complete and wait for their names.
+const SEALING: usize = 128;
 /// What is left free on the disk, in bytes.
 const RESERVE: u64 = 8 * 1024 * 1024;
 
@@ -124,6 +126,19 @@ pub struct Transfer {
     pub teller: Teller,
     /// How often the manifest was read anew.
     pub renewed: Mutex<u32>,
+    pub sealing: Sealing,
+}
+
+/// Files that get their names while the next ones are fetched.
+pub struct Sealing {
+    room: Arc<Semaphore>,
+    running: Mutex<JoinSet<Result<(), Halt>>>,
+}
+
+impl Default for Sealing {
+    fn default() -> Sealing {
+        Sealing { room: Arc::new(Semaphore::new(SEALING)), running: Mutex::new(JoinSet::new()) }
+    }
 }
 
 impl Transfer {
@@ -172,6 +187,45 @@ impl Transfer {
         }
     }
 
+    /// Has a complete file named, and tells of it when it is, while the caller fetches the next.
+    ///
+    /// # Errors
+    /// When an earlier one could not be named.
+    pub async fn seal_behind(
+        self: &Arc<Self>,
+        complete: Complete,
+        event: Event,
+    ) -> Result<(), Halt> {
+        let room = Arc::clone(&self.sealing.room).acquire_owned().await;
+        let transfer = Arc::clone(self);
+        let mut running = self.sealing.running.lock().await;
+        while let Some(ended) = running.try_join_next() {
+            ended.unwrap_or_else(|_| Err(broken_off()))?;
+        }
+        running.spawn(async move {
+            let path = temporary(&transfer.folder, &complete.done.name);
+            let sealed = transfer.sealer.seal(complete).await;
+            drop(room);
+            match &sealed {
+                Ok(()) => transfer.tell(&event),
+                // Where there is no room it takes some that is needed.
+                Err(_) => drop(std::fs::remove_file(path)),
+            }
+            sealed
+        });
+        Ok(())
+    }
+
+    /// Waits until every complete file has its name.
+    async fn all_sealed(&self) -> Result<(), Halt> {
+        let mut running = self.sealing.running.lock().await;
+        let mut first = Ok(());
+        while let Some(ended) = running.join_next().await {
+            first = first.and(ended.unwrap_or_else(|_| Err(broken_off())));
+        }
+        first
+    }
+
     /// Fetches every file that is wanted.
     ///
     /// # Errors
@@ -187,16 +241,19 @@ impl Transfer {
             running.spawn(work(Arc::clone(self), Arc::clone(&queue)));
         }
         while let Some(ended) = running.join_next().await {
-            let ended = ended.unwrap_or_else(|_| {
-                Err(Halt::from(crate::model::Error::internal("a download has broken off")))
-            });
-            if let Err(halt) = ended {
+            if let Err(halt) = ended.unwrap_or_else(|_| Err(broken_off())) {
                 running.shutdown().await;
+                // What is complete is worth its name.
+                let _ = self.all_sealed().await;
                 return Err(halt);
             }
         }
-        Ok(())
+        self.all_sealed().await
     }
+}
+
+fn broken_off() -> Halt {
+    Halt::from(crate::model::Error::internal("a download has broken off"))
 }
 
 struct Queue {

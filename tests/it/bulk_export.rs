@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -270,6 +271,32 @@ fn every_trap_ends_as_it_should() {
 }
 
 #[test]
+fn a_file_that_stalls_is_fetched_again_and_storage_that_is_down_is_for_later() {
+    let quick = ", timeouts: {read: 500ms}, retry: {attempts: 1, backoff: 1ms, max_backoff: 2ms}";
+    let flags = ["--bulk", "wait=50ms", "--bulk", "retry_after=0"];
+    let scene = Scene::with(&flags, "traps=file-stall", quick);
+    let (result, code) = scene.export("out", &[]);
+    assert_eq!((code, &result["status"]), (0, &json!("complete")), "{result:#}");
+    assert!(result["totals"]["retries"].as_u64().unwrap() > 0, "{result:#}");
+
+    let scene = Scene::with(&flags, "traps=storage-down", quick);
+    let (result, code) = scene.export("out", &[]);
+    assert_eq!((code, &result["status"]), (75, &json!("incomplete")), "{result:#}");
+    assert_eq!(result["totals"]["files_missing"], 1, "{result:#}");
+    assert_fits("bulk-export", &result);
+}
+
+#[test]
+fn a_line_longer_than_is_taken_is_bad_data_and_held_in_no_memory() {
+    let scene = Scene::new("traps=line-long");
+    let (result, code) = scene.export("out", &["--max-line", "1"]);
+    assert_eq!(code, 65, "{result:#}");
+    assert_eq!(codes(&result), ["bulk.bad_line", "bulk.count_mismatch"]);
+    let bad = &result["findings"].as_array().unwrap().iter().find(|it| it["line"].is_u64());
+    assert!(bad.unwrap()["message"].as_str().unwrap().contains("longer than 1 MiB"));
+}
+
+#[test]
 fn a_token_that_ends_is_renewed_once_each_and_never_leaves_the_origin() {
     for (keys, flags) in [
         ("traps=poll-401", ""),
@@ -360,6 +387,69 @@ fn killed_at_any_instant_it_goes_on_to_the_same_files_and_fetches_none_twice() {
         assert!(!leftover, "round {round}");
     }
     assert!(kills > 12, "{kills} kills");
+}
+
+/// A library that ends a process at a durable step of one's choosing.
+fn kill_at(folder: &Path) -> PathBuf {
+    let library = folder.join("kill_at.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/kill_at.c"))
+        .arg("-ldl")
+        .status()
+        .unwrap();
+    assert!(built.success());
+    library
+}
+
+#[test]
+fn killed_before_and_after_each_durable_step_it_ends_as_if_undisturbed() {
+    let scene = Scene::new("lines=40 files_per_type=2 deleted=2 traps=error-information");
+    let flags =
+        ["--since", "2020-01-01T00:00:00Z", "--type", "Patient,Observation", "--parallel", "2"];
+    let (whole, code) = scene.export("whole", &flags);
+    assert_eq!(code, 0, "{whole:#}");
+    let expected = data(&scene.path("whole"));
+    let kinds = ["/Patient", "/Observation", "error/", "deleted/"];
+    assert!(kinds.iter().all(|kind| expected.keys().any(|name| name.starts_with(kind))));
+    let library = kill_at(scene.desk.dir.path());
+    let next = AtomicU32::new(1);
+    let last = AtomicU32::new(u32::MAX);
+    let kill_and_go_on = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= last.load(Ordering::Relaxed) {
+                return;
+            }
+            let dir = format!("step-{at}");
+            let killed = scene
+                .command(&dir, &flags)
+                .env("LD_PRELOAD", &library)
+                .env("KILL_AT", at.to_string())
+                .output()
+                .unwrap();
+            match killed.status.code() {
+                // Beyond the last step nothing kills it.
+                Some(0) => last.fetch_min(at, Ordering::Relaxed),
+                Some(other) => panic!("step {at}: exit {other}, {killed:?}"),
+                None => 0,
+            };
+            let (after, code) = scene.export(&dir, &flags);
+            assert_eq!(code, 0, "step {at}: {after:#}");
+            let folder = scene.path(&dir);
+            assert!(data(&folder) == expected, "step {at}: other data");
+            let (verified, code) = scene.desk.json(&["bulk-export", "verify", &dir]);
+            assert_eq!((code, &verified["verified"]), (0, &json!(true)), "{at}: {verified:#}");
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(kill_and_go_on);
+        threads.spawn(kill_and_go_on);
+    });
+    let steps = last.load(Ordering::Relaxed);
+    assert!((60..2000).contains(&steps), "{steps} instants");
 }
 
 #[test]
