@@ -243,7 +243,7 @@ async fn attempt(
     let findings = stored.seen.findings;
     let seen = (stored.seen.found, done.lines, done.bytes, done.content_bytes);
     let complete = Complete { id: file.id, file: stored.file, done, findings };
-    transfer.sealer.seal(complete).await.map_err(Broken::Halt)?;
+    transfer.keep(complete).await.map_err(Broken::Halt)?;
     let (found, lines, bytes, content_bytes) = seen;
     transfer.tell(&Event::FileDone {
         file: file.id,

@@ -16,7 +16,8 @@ use super::halt::Halt;
 use super::ids::IdFile;
 use super::ledger::{FileRow, Kind, Ledger};
 use super::links;
-use super::seal::Sealer;
+use super::objects::Uploads;
+use super::seal::{Complete, Sealer};
 use super::store::Compression;
 use super::wait::Pace;
 use crate::model::Code;
@@ -74,6 +75,9 @@ pub enum Event {
         file: u32,
         at: u64,
     },
+    FileUploads {
+        file: u32,
+    },
     FileDone {
         file: u32,
         name: String,
@@ -106,6 +110,8 @@ pub struct Transfer {
     pub ledger: Arc<Ledger>,
     pub ids: IdFile,
     pub sealer: Sealer,
+    /// Set where files only wait here for their object store.
+    pub uploads: Option<Arc<Uploads>>,
     /// Where the files go.
     pub folder: PathBuf,
     pub compression: Compression,
@@ -129,6 +135,18 @@ pub struct Transfer {
 impl Transfer {
     pub fn tell(&self, event: &Event) {
         (self.teller)(event);
+    }
+
+    /// Keeps a complete file for good: under its name, and in its object store where it has one.
+    ///
+    /// # Errors
+    /// When the disk, the ledger or the store says no.
+    pub async fn keep(&self, complete: Complete) -> Result<(), Halt> {
+        let Some(uploads) = &self.uploads else { return self.sealer.seal(complete).await };
+        let (id, done) = (complete.id, complete.done.clone());
+        self.sealer.seal(complete).await?;
+        self.tell(&Event::FileUploads { file: id });
+        uploads.file(id, &done).await
     }
 
     /// What a file is called below the export's folder: its type and number, nothing of the
