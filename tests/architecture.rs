@@ -46,6 +46,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util::server", &["serve", "sandbox"]),
     ("indicatif", &["context", "command"]),
     ("keyring", &["credentials"]),
+    ("object_store", &["bulk"]),
     ("octofhir_fhirpath", &["probe"]),
     ("rcgen", &["sandbox"]),
     ("reqwest", &["http"]),

@@ -16,14 +16,16 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
+pub use keys::Keys;
 pub use refusal::{Refusal, explain};
 
 use super::{Keeper, secret};
+use crate::credentials::Credentials;
 use crate::http::{Credential, Failure, Signer, Transport};
 use crate::model::Secret;
 use crate::model::server::{AwsKeys, AwsSigv4, HeaderValue, Server};
 use chain::Means;
-use keys::{Keys, Shared, Source};
+use keys::{Shared, Source};
 use signature::Scope;
 
 /// What was found outside the inventory. A machine has one set of sources, whichever server asks.
@@ -80,6 +82,28 @@ pub(super) async fn add(
     })??;
     proof.signer = Some(renewing(source, means, service.clone()));
     Ok(told_apart(&keys, settings))
+}
+
+/// The keys that this machine offers, for another service of AWS than a server of the inventory:
+/// environment, profile, role, container, instance, in the order of the AWS tools.
+///
+/// `server` is whose settings hold for the questions that this takes.
+///
+/// # Errors
+/// `auth.credential_missing`, which says where was looked.
+pub async fn machine_keys(
+    server: &Server,
+    region: &str,
+    credentials: &Credentials,
+    transport: &Arc<Transport>,
+) -> Result<Keys, Failure> {
+    let means = Means {
+        server: server.clone(),
+        region: region.to_owned(),
+        credentials: credentials.clone(),
+        transport: Arc::clone(transport),
+    };
+    found(&Source::Chain, &means).await
 }
 
 fn told_apart(keys: &Keys, settings: &AwsSigv4) -> Option<Vec<String>> {

@@ -119,7 +119,8 @@ fn worded(event: &Event) -> Option<(&'static str, Value)> {
         Event::Started { .. }
         | Event::FilesBegin { .. }
         | Event::Bytes { .. }
-        | Event::FileResumed { .. } => return None,
+        | Event::FileResumed { .. }
+        | Event::FileUploads { .. } => return None,
     })
 }
 

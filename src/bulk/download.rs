@@ -248,7 +248,7 @@ async fn attempt(
     let (found, lines, bytes, content_bytes) = seen;
     let url = file.url.clone();
     let event = Event::FileDone { file: file.id, name, url, lines, bytes, content_bytes, found };
-    transfer.seal_behind(complete, event).await.map_err(Broken::Halt)
+    transfer.keep_behind(complete, event).await.map_err(Broken::Halt)
 }
 
 /// Asks for a file and follows its redirects; a credential stays at its origin.

@@ -21,6 +21,7 @@ use super::ids::IdFile;
 use super::job::{self, Began, Cancelled, Look, Watch};
 use super::ledger::{Finding, Ledger, Totals};
 use super::links::{Pages, Reading};
+use super::objects::{Address, Bucket, Uploads};
 use super::request::ExportRequest;
 use super::seal::{self, Sealer};
 use super::store::Compression;
@@ -54,12 +55,36 @@ pub struct Identity {
     pub id: String,
     pub server: String,
     pub url: String,
-    /// Absolute.
+    /// Absolute. Where its files are written: what was asked for, or where they wait for their
+    /// object store.
     pub folder: PathBuf,
+    /// The object store that it goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
     pub request: ExportRequest,
     pub mode: Mode,
     pub compression: Compression,
     pub created_at: Timestamp,
+}
+
+impl Identity {
+    /// Where the export goes, as it is shown.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.address {
+            Some(address) => address.to_string(),
+            None => self.folder.display().to_string(),
+        }
+    }
+
+    /// A file of the export where it goes, as it is shown.
+    #[must_use]
+    pub fn place_of(&self, name: &str) -> String {
+        match &self.address {
+            Some(address) => address.object(name),
+            None => self.folder.join(name).display().to_string(),
+        }
+    }
 }
 
 /// How the data are asked for.
@@ -157,10 +182,27 @@ pub async fn run(
         && conclusion.status != Status::Incomplete
     {
         seal::recover(&identity.folder, &ledger)?;
+        if let Some(uploads) = uploads(&ledger, &identity, surroundings)? {
+            uploads.deliver(&conclusion.sha256).await?;
+        }
         return report(&ledger, identity, conclusion, true, None);
     }
-    let export = Export { ledger, server, surroundings, settings, identity, begun: Instant::now() };
+    let uploads = uploads(&ledger, &identity, surroundings)?;
+    let begun = Instant::now();
+    let export = Export { ledger, server, surroundings, settings, identity, uploads, begun };
     export.run().await
+}
+
+/// The way to the object store of an export that goes to one.
+fn uploads(
+    ledger: &Arc<Ledger>,
+    identity: &Identity,
+    surroundings: &Surroundings,
+) -> Result<Option<Arc<Uploads>>, Halt> {
+    let Some(address) = &identity.address else { return Ok(None) };
+    let bucket = Bucket::open(address, surroundings)?;
+    let uploads = Uploads::new(bucket, ledger, &identity.folder, surroundings);
+    Ok(Some(Arc::new(uploads)))
 }
 
 struct Export<'a> {
@@ -169,6 +211,7 @@ struct Export<'a> {
     surroundings: &'a Surroundings,
     settings: &'a Settings,
     identity: Identity,
+    uploads: Option<Arc<Uploads>>,
     begun: Instant,
 }
 
@@ -188,6 +231,9 @@ impl Export<'_> {
             .hint("make room and run the same command again"));
         }
         seal::recover(folder, &self.ledger)?;
+        if let Some(uploads) = &self.uploads {
+            uploads.catch_up(self.settings.parallel).await?;
+        }
         let caller = Caller::new(self.server, self.surroundings)
             .await
             .map_err(|failure| Halt::of(failure, false))?;
@@ -212,8 +258,9 @@ impl Export<'_> {
         let ids = transfer.ids.clone();
         drop(transfer);
         let conclusion = self.conclude(&job, &pages, &ids)?;
+        self.finish(&conclusion).await?;
         let remote = self.tidy_up(&caller, &job, &conclusion).await;
-        self.end(conclusion, remote)
+        report(&self.ledger, self.identity, conclusion, false, remote)
     }
 
     /// The export by searches. What it is of is as it was when the first search began.
@@ -253,17 +300,22 @@ impl Export<'_> {
         let ids = transfer.ids.clone();
         drop(transfer);
         let conclusion = self.conclude(&job, &pages, &ids)?;
-        self.end(conclusion, None)
+        self.finish(&conclusion).await?;
+        report(&self.ledger, self.identity, conclusion, false, None)
     }
 
-    fn end(self, conclusion: Conclusion, remote: Option<&'static str>) -> Result<Report, Halt> {
+    /// The last words: into the log, then log and receipt to their object store.
+    async fn finish(&self, conclusion: &Conclusion) -> Result<(), Halt> {
         self.tell(&Event::Finished {
             files: self.ledger.totals()?.files_done,
             resources: self.ledger.totals()?.resources,
             bytes: self.ledger.totals()?.bytes,
             duration_ms: conclusion.duration_ms,
         });
-        report(&self.ledger, self.identity, conclusion, false, remote)
+        match &self.uploads {
+            Some(uploads) => uploads.deliver(&conclusion.sha256).await,
+            None => Ok(()),
+        }
     }
 
     fn tell(&self, event: &Event) {
@@ -403,6 +455,7 @@ impl Export<'_> {
             ledger: Arc::clone(&self.ledger),
             sealer: Sealer::start(&self.identity.folder, &self.ledger, &ids),
             ids,
+            uploads: self.uploads.clone(),
             folder: self.identity.folder.clone(),
             compression: self.identity.compression,
             max_line: self.settings.max_line,
@@ -418,7 +471,7 @@ impl Export<'_> {
             attempt: first_attempt(&self.ledger)?,
             teller: Arc::clone(&self.settings.teller),
             renewed: tokio::sync::Mutex::new(0),
-            sealing: Sealing::default(),
+            sealing: Sealing::new(self.uploads.as_ref().map(|_| self.settings.parallel)),
         }))
     }
 

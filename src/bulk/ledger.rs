@@ -5,6 +5,7 @@
 
 mod peek;
 mod rows;
+mod uploads;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::model::{Error, Result};
 pub use peek::Peek;
 pub use rows::{Done, Entry, FINDINGS_KEPT, FileRow, Finding, Kind, Severity, State, Totals};
 use rows::{each_file, findings, put_finding, put_findings, row, signed, totals};
+pub use uploads::Upload;
 
 /// The layout of the database. A ledger of a newer program is refused.
 const VERSION: i64 = 1;
@@ -147,7 +149,9 @@ impl Ledger {
                 .prepare("SELECT id FROM file WHERE page = ?1 AND kind = ?2 AND position = ?3")
                 .map_err(|error| broken(&error))?;
             let mut renew = transaction
-                .prepare("UPDATE file SET url = ?2, state = 0 WHERE id = ?1 AND state <> 1")
+                .prepare(
+                    "UPDATE file SET url = ?2, state = 0 WHERE id = ?1 AND state NOT IN (1, 3)",
+                )
                 .map_err(|error| broken(&error))?;
             let mut insert = transaction
                 .prepare(

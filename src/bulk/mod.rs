@@ -3,7 +3,8 @@
 //! Enters: a server's settings, a request and a folder. Leaves: files, a receipt, and a ledger from
 //! which an interrupted run goes on. Called by the commands. `caller` signs and sends, `job` waits
 //! for the server, `manifest` reads what it made, `download` fetches and `lines` judges it, `ledger`
-//! remembers every step before the next one is made, `receipt` tells what came of it.
+//! remembers every step before the next one is made, `receipt` tells what came of it, `objects` brings
+//! it to an object store.
 
 pub mod caller;
 pub mod client_log;
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod lines;
 mod links;
 pub mod manifest;
+pub mod objects;
 pub mod place;
 pub mod receipt;
 pub mod request;

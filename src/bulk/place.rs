@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::disk::{cannot_write, private_folder, sync_folder};
 use super::export::{Identity, Mode};
 use super::ledger::Ledger;
+use super::objects::Address;
 use super::receipt;
 use super::request::ExportRequest;
 use super::store::Compression;
@@ -51,16 +52,9 @@ pub fn open_or_begin(
     let folder = std::path::absolute(folder).map_err(|error| Error::io("find", folder, &error))?;
     if let Some(id) = marked(&folder)? {
         let ledger = open(state, &folder, &id)?;
-        let known: Identity = ledger
-            .fact("export")?
-            .ok_or_else(|| Error::new(ErrorKind::Data, "the ledger does not say what it is of"))?;
-        differs(&known, server, request, mode, compression).map_or(Ok(ledger), |what| {
-            Err(Error::new(
-                ErrorKind::CannotCreate,
-                format!("{} belongs to another export: {what}", folder.display()),
-            )
-            .hint("choose another --output-dir; one export has one folder"))
-        })
+        let known = identity(&ledger)?;
+        same(&known, server, request, mode, compression)?;
+        Ok(ledger)
     } else {
         begin(state, &folder, server, request, mode, compression, now)
     }
@@ -82,6 +76,17 @@ pub fn known(state: &Path, folder: &Path) -> Result<Option<Identity>> {
     }
 }
 
+/// What the export to an address is; `None` where this machine began none.
+///
+/// # Errors
+/// When the ledgers cannot be read.
+pub fn known_at(state: &Path, address: &Address) -> Result<Option<Identity>> {
+    match at_address(state, address)? {
+        Some((folder, _)) => Ledger::look(&folder)?.fact("export"),
+        None => Ok(None),
+    }
+}
+
 /// The ledger of a folder that an export was begun in.
 ///
 /// # Errors
@@ -99,6 +104,53 @@ pub fn of_folder(state: &Path, folder: &Path) -> Result<Ledger> {
 pub fn ledger_folder(state: &Path, folder: &Path) -> Result<PathBuf> {
     let folder = std::path::absolute(folder).map_err(|error| Error::io("find", folder, &error))?;
     Ok(ledgers(state).join(id_of(&folder)?))
+}
+
+/// What an export is, from its ledger.
+///
+/// # Errors
+/// Exit 65 when the ledger does not say.
+pub fn identity(ledger: &Ledger) -> Result<Identity> {
+    ledger
+        .fact("export")?
+        .ok_or_else(|| Error::new(ErrorKind::Data, "the ledger does not say what it is of"))
+}
+
+/// The ledger folder of an export to an object store that was begun on this machine.
+///
+/// # Errors
+/// Exit 66 when none was.
+pub fn of_address(state: &Path, address: &Address) -> Result<PathBuf> {
+    at_address(state, address)?.map(|(folder, _)| folder).ok_or_else(|| {
+        Error::not_found(format!("no export to {address} was begun on this machine"))
+            .hint("fhirctl bulk-export list shows all of them")
+    })
+}
+
+/// The ledger folder of an address, and whether its marker was put there: that one before others,
+/// else the last that was begun.
+pub(super) fn at_address(state: &Path, address: &Address) -> Result<Option<(PathBuf, bool)>> {
+    let folder = ledgers(state);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &folder, &error)),
+    };
+    let mut best: Option<(bool, Timestamp, PathBuf)> = None;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        // One that cannot be read is of something else, or is told of by `list`.
+        let Ok(peek) = Ledger::look(&path) else { continue };
+        let Ok(Some(known)) = peek.fact::<Identity>("export") else { continue };
+        if known.address.as_ref() != Some(address) {
+            continue;
+        }
+        let is_marked = peek.fact("marked").ok().flatten().unwrap_or(false);
+        let rank = (is_marked, known.created_at);
+        if best.as_ref().is_none_or(|(marked, at, _)| (*marked, *at) < rank) {
+            best = Some((rank.0, rank.1, path));
+        }
+    }
+    Ok(best.map(|(is_marked, _, path)| (path, is_marked)))
 }
 
 fn id_of(folder: &Path) -> Result<String> {
@@ -133,18 +185,29 @@ fn marked(folder: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, &error)),
     };
-    let id = serde_json::from_str::<Marker>(&text)
+    id_in(&text, &path.display().to_string()).map(Some)
+}
+
+/// The export that a marker names.
+///
+/// # Errors
+/// Exit 65 when it names none.
+pub(super) fn id_in(text: &str, shown: &str) -> Result<String> {
+    serde_json::from_str::<Marker>(text)
         .ok()
         .map(|marker| marker.export_id)
-        .filter(|id| Uuid::parse_str(id).is_ok());
-    match id {
-        Some(id) => Ok(Some(id)),
-        None => Err(Error::new(
-            ErrorKind::Data,
-            format!("{} does not say which export this is", path.display()),
-        )
-        .hint("choose another folder")),
-    }
+        .filter(|id| Uuid::parse_str(id).is_ok())
+        .ok_or_else(|| {
+            Error::new(ErrorKind::Data, format!("{shown} does not say which export this is"))
+                .hint("choose another --output-dir")
+        })
+}
+
+/// The marker of an export.
+pub(super) fn marker(id: &str) -> String {
+    let marker =
+        Marker { schema: "fhirctl/bulk-export-folder/v1".to_owned(), export_id: id.to_owned() };
+    format!("{}\n", json!(marker))
 }
 
 fn begin(
@@ -165,6 +228,7 @@ fn begin(
         server: server.name.clone(),
         url: server.url.as_str().to_owned(),
         folder: folder.to_owned(),
+        address: None,
         request: request.clone(),
         mode,
         compression,
@@ -175,11 +239,10 @@ fn begin(
     // Last: a folder that is marked has a ledger.
     let path = folder.join(MARKER);
     let part = folder.join(format!("{MARKER}.part"));
-    let marker = Marker { schema: "fhirctl/bulk-export-folder/v1".to_owned(), export_id: id };
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        writeln!(file, "{}", json!(marker))?;
+        file.write_all(marker(&id).as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&part, &path)
     };
@@ -204,6 +267,27 @@ fn refuse_others(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Holds an export that was begun against the one that is asked for.
+///
+/// # Errors
+/// Exit 73 when it is another.
+pub(super) fn same(
+    known: &Identity,
+    server: &Server,
+    request: &ExportRequest,
+    mode: Mode,
+    compression: Compression,
+) -> Result<()> {
+    match differs(known, server, request, mode, compression) {
+        None => Ok(()),
+        Some(what) => Err(Error::new(
+            ErrorKind::CannotCreate,
+            format!("{} belongs to another export: {what}", known.place()),
+        )
+        .hint("choose another --output-dir; one export has one folder")),
+    }
 }
 
 /// In what an export is not the one that is asked for.

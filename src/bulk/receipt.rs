@@ -1,6 +1,7 @@
 //! The receipt of an export: what was asked, what came, what is missing; and a directory held
 //! against it.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -167,7 +168,7 @@ pub struct Problem {
 const PROBLEMS: usize = 100;
 
 impl Verified {
-    fn problem(&mut self, file: Option<&str>, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, file: Option<&str>, message: impl Into<String>) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS {
             self.problems.push(Problem {
@@ -191,37 +192,65 @@ pub fn verify(folder: &Path, step: &mut dyn FnMut()) -> Result<Verified> {
         Error::io("read", &path, &error)
             .hint("a directory of fhirctl bulk-export holds one when it is done")
     })?;
-    let receipt: Value = serde_json::from_str(&text).map_err(|error| {
-        Error::new(ErrorKind::Data, format!("{} is no receipt: {error}", path.display()))
-    })?;
+    let (receipt, mut verified) = understand(&text, &path.display().to_string())?;
+    let mut known = HashSet::from([PathBuf::from(NAME)]);
+    for said in files(&receipt, &mut known, &mut verified) {
+        step();
+        let name = said["name"].as_str().unwrap_or_default();
+        check_file(folder, name, said, &mut verified);
+    }
+    complain_of_missing(&receipt, &mut verified);
+    for below in ["", "error", "deleted"] {
+        strangers(folder, below, &known, &mut verified);
+    }
+    Ok(verified)
+}
+
+/// Reads a receipt, and what is wrong with it by itself.
+///
+/// # Errors
+/// Exit 65 when it is none.
+pub(super) fn understand(text: &str, shown: &str) -> Result<(Value, Verified)> {
+    let receipt: Value = serde_json::from_str(text)
+        .map_err(|error| Error::new(ErrorKind::Data, format!("{shown} is no receipt: {error}")))?;
     let mut verified = Verified::default();
     let text_of = |key: &str| receipt[key].as_str().map(str::to_owned);
     if text_of("schema").as_deref() != Some(SCHEMA) {
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!("{} is no receipt of a bulk export", path.display()),
-        ));
+        return Err(Error::new(ErrorKind::Data, format!("{shown} is no receipt of a bulk export")));
     }
     verified.export_id = text_of("export_id");
     verified.server = text_of("server");
     verified.status = text_of("status");
     verified.transaction_time = text_of("transaction_time");
-    if !is_intact(&text, receipt["sha256"].as_str().unwrap_or_default()) {
+    if !is_intact(text, receipt["sha256"].as_str().unwrap_or_default()) {
         verified.problem(Some(NAME), "the receipt was changed after it was written");
     }
-    let mut known = std::collections::HashSet::from([PathBuf::from(NAME)]);
+    Ok((receipt, verified))
+}
+
+/// What a receipt says of each file; a name that is none is a problem.
+pub(super) fn files<'a>(
+    receipt: &'a Value,
+    known: &mut HashSet<PathBuf>,
+    verified: &mut Verified,
+) -> Vec<&'a Value> {
+    let mut all = Vec::new();
     for file in receipt["files"].as_array().into_iter().flatten() {
-        step();
         let Some(name) = file["name"].as_str().filter(|name| is_below(name)) else {
             verified.problem(Some(NAME), "a file's name in it leads out of the directory");
             continue;
         };
-        if !known.insert(PathBuf::from(name)) {
+        if known.insert(PathBuf::from(name)) {
+            all.push(file);
+        } else {
             verified.problem(Some(name), "the receipt names it twice");
-            continue;
         }
-        check_file(folder, name, file, &mut verified);
     }
+    all
+}
+
+/// What the receipt itself says to be missing.
+pub(super) fn complain_of_missing(receipt: &Value, verified: &mut Verified) {
     let missing = receipt["missing"].as_array().map_or(0, Vec::len);
     if missing > 0 {
         verified.problem(None, format!("{missing} files of the export are missing"));
@@ -229,10 +258,6 @@ pub fn verify(folder: &Path, step: &mut dyn FnMut()) -> Result<Verified> {
     if verified.status.as_deref() == Some("incomplete") && missing == 0 {
         verified.problem(None, "the export was not complete");
     }
-    for below in ["", "error", "deleted"] {
-        strangers(folder, below, &known, &mut verified);
-    }
-    Ok(verified)
 }
 
 fn is_intact(text: &str, digest: &str) -> bool {
@@ -261,6 +286,11 @@ fn check_file(folder: &Path, name: &str, said: &Value, verified: &mut Verified) 
         Ok(found) => found,
         Err(error) => return verified.problem(Some(name), format!("cannot be read: {error}")),
     };
+    judge(name, said, bytes, &sha256, verified);
+}
+
+/// Holds what was read of a file against what the receipt says of it.
+pub(super) fn judge(name: &str, said: &Value, bytes: u64, sha256: &str, verified: &mut Verified) {
     verified.files += 1;
     verified.bytes += bytes;
     let count = said["count"].as_u64().unwrap_or(0);
@@ -270,7 +300,7 @@ fn check_file(folder: &Path, name: &str, said: &Value, verified: &mut Verified) 
     if said["bytes"].as_u64() != Some(bytes) {
         let expected = said["bytes"].as_u64().unwrap_or(0);
         verified.problem(Some(name), format!("it has {bytes} bytes, the receipt says {expected}"));
-    } else if said["sha256"].as_str() != Some(&sha256) {
+    } else if said["sha256"].as_str() != Some(sha256) {
         verified.problem(Some(name), "its content is not what was received: the digest differs");
     }
 }
@@ -290,21 +320,19 @@ fn digest_of(path: &Path) -> std::io::Result<(u64, String)> {
     }
 }
 
+/// Whether a file has the name of data.
+pub(super) fn is_data(name: &str) -> bool {
+    let plain = name.trim_end_matches(Compression::of(name).suffix());
+    plain.ends_with(".ndjson") && name != "log.ndjson"
+}
+
 /// Data that the receipt does not know.
-fn strangers(
-    folder: &Path,
-    below: &str,
-    known: &std::collections::HashSet<PathBuf>,
-    verified: &mut Verified,
-) {
+fn strangers(folder: &Path, below: &str, known: &HashSet<PathBuf>, verified: &mut Verified) {
     let Ok(entries) = std::fs::read_dir(folder.join(below)) else { return };
     let mut names: Vec<String> = entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| {
-            let plain = name.trim_end_matches(Compression::of(name).suffix());
-            plain.ends_with(".ndjson") && name != "log.ndjson"
-        })
+        .filter(|name| is_data(name))
         .collect();
     names.sort_unstable();
     for name in names {

@@ -142,6 +142,13 @@ pub fn recover(folder: &Path, ledger: &Ledger) -> Result<()> {
         let (State::There, Some(done)) = (file.state, &file.done) else { return Ok(()) };
         let path = folder.join(&done.name);
         let part = temporary(folder, &done.name);
+        if file.is_stored {
+            // It only waited here for its object store.
+            for left in [&path, &part] {
+                let _ = std::fs::remove_file(left);
+            }
+            return Ok(());
+        }
         let length = |path: &Path| std::fs::symlink_metadata(path).ok().map(|it| it.len());
         if length(&path) == Some(done.bytes) {
             return Ok(());

@@ -16,6 +16,7 @@ use super::halt::Halt;
 use super::ids::IdFile;
 use super::ledger::{FileRow, Kind, Ledger};
 use super::links;
+use super::objects::Uploads;
 use super::seal::{Complete, Sealer, temporary};
 use super::store::Compression;
 use super::wait::Pace;
@@ -76,6 +77,9 @@ pub enum Event {
         file: u32,
         at: u64,
     },
+    FileUploads {
+        file: u32,
+    },
     FileDone {
         file: u32,
         name: String,
@@ -108,6 +112,8 @@ pub struct Transfer {
     pub ledger: Arc<Ledger>,
     pub ids: IdFile,
     pub sealer: Sealer,
+    /// Set where files only wait here for their object store.
+    pub uploads: Option<Arc<Uploads>>,
     /// Where the files go.
     pub folder: PathBuf,
     pub compression: Compression,
@@ -135,15 +141,30 @@ pub struct Sealing {
     running: Mutex<JoinSet<Result<(), Halt>>>,
 }
 
-impl Default for Sealing {
-    fn default() -> Sealing {
-        Sealing { room: Arc::new(Semaphore::new(SEALING)), running: Mutex::new(JoinSet::new()) }
+impl Sealing {
+    /// Uploads take memory: there are as many at once as there are downloads.
+    #[must_use]
+    pub fn new(uploads: Option<usize>) -> Sealing {
+        let room = Arc::new(Semaphore::new(uploads.unwrap_or(SEALING)));
+        Sealing { room, running: Mutex::new(JoinSet::new()) }
     }
 }
 
 impl Transfer {
     pub fn tell(&self, event: &Event) {
         (self.teller)(event);
+    }
+
+    /// Keeps a complete file for good: under its name, and in its object store where it has one.
+    ///
+    /// # Errors
+    /// When the disk, the ledger or the store says no.
+    pub async fn keep(&self, complete: Complete) -> Result<(), Halt> {
+        let Some(uploads) = &self.uploads else { return self.sealer.seal(complete).await };
+        let (id, done) = (complete.id, complete.done.clone());
+        self.sealer.seal(complete).await?;
+        self.tell(&Event::FileUploads { file: id });
+        uploads.file(id, &done).await
     }
 
     /// What a file is called below the export's folder: its type and number, nothing of the
@@ -187,11 +208,11 @@ impl Transfer {
         }
     }
 
-    /// Has a complete file named, and tells of it when it is, while the caller fetches the next.
+    /// Has a complete file kept, and tells of it when it is, while the caller fetches the next.
     ///
     /// # Errors
-    /// When an earlier one could not be named.
-    pub async fn seal_behind(
+    /// When an earlier one could not be kept.
+    pub async fn keep_behind(
         self: &Arc<Self>,
         complete: Complete,
         event: Event,
@@ -204,7 +225,7 @@ impl Transfer {
         }
         running.spawn(async move {
             let path = temporary(&transfer.folder, &complete.done.name);
-            let sealed = transfer.sealer.seal(complete).await;
+            let sealed = transfer.keep(complete).await;
             drop(room);
             match &sealed {
                 Ok(()) => transfer.tell(&event),

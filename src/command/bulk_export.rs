@@ -2,9 +2,10 @@
 
 pub(super) mod habits;
 mod progress;
+mod stores;
 pub(super) mod verbs;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::bulk::export::{self, Identity, Mode, Report, Settings};
 use crate::bulk::halt::Halt;
 use crate::bulk::ledger::Ledger;
 use crate::bulk::lines::MAX_LINE;
+use crate::bulk::objects::{self, Destination};
 use crate::bulk::place;
 use crate::bulk::request::{ExportRequest, Level, Verb};
 use crate::bulk::store::Compression;
@@ -41,6 +43,7 @@ use crate::view;
 #[command(after_help = "Examples:\n  \
     fhirctl bulk-export epic-prod --group e3ia… --type Patient,Observation --output-dir exports/2026-11\n  \
     fhirctl bulk-export hapi --level system --output-dir all --compress gzip --dry-run\n  \
+    fhirctl bulk-export hapi --output-dir s3://exports/2026-11     to an object store\n  \
     fhirctl bulk-export verify exports/2026-11       holds the files against the receipt")]
 pub struct BulkExportArgs {
     #[command(subcommand)]
@@ -69,7 +72,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub scope: ScopeArgs,
 
-    /// The folder of this export and no other; made for its owner alone
+    /// The folder of this export and no other, made for its owner alone; or a place in an object
+    /// store, as s3://BUCKET/PREFIX, gs:// or az://
     #[arg(long, value_name = "DIR", required = true)]
     pub output_dir: Option<PathBuf>,
 
@@ -196,7 +200,7 @@ pub struct HowArgs {
 /// Go on with the export of a folder, wherever it stopped
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// The export's folder
+    /// The export's folder, or its address in an object store
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 
@@ -253,12 +257,12 @@ pub async fn run(args: &BulkExportArgs, context: &Context) -> Result<Outcome> {
     context.options.output.among(Format::ROWS)?;
     match &args.verb {
         None => start(&args.run, context).await,
-        Some(BulkExportVerb::Verify(args)) => verbs::verify(args, context),
+        Some(BulkExportVerb::Verify(args)) => verbs::verify(args, context).await,
         Some(BulkExportVerb::Status(args)) => verbs::status(args, context),
         Some(BulkExportVerb::List(_)) => verbs::list(context),
         Some(BulkExportVerb::Resume(args)) => resume(args, context).await,
         Some(BulkExportVerb::Cancel(args)) => verbs::cancel(args, context).await,
-        Some(BulkExportVerb::Purge(args)) => verbs::purge(args, context),
+        Some(BulkExportVerb::Purge(args)) => verbs::purge(args, context).await,
     }
 }
 
@@ -277,7 +281,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     let (Some(name), Some(folder)) = (&args.name, &args.output_dir) else {
         return Err(Error::usage("bulk-export wants the server's NAME and --output-dir DIR"));
     };
-    refuse_addresses(folder)?;
+    let destination = Destination::parse(folder)?;
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, name)?;
     let mut request = args.scope.request(server)?;
@@ -289,7 +293,10 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
             server: server.name.clone(),
             auth: server.auth.method(),
             kick_off: &kick_off,
-            output_dir: folder.display().to_string(),
+            output_dir: match &destination {
+                Destination::Folder(_) => folder.display().to_string(),
+                Destination::Store(address) => address.to_string(),
+            },
             notes: &notes,
         };
         return Ok(Outcome::printed(plan.output()));
@@ -297,22 +304,37 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     for note in &notes {
         context.notice(&format!("note: {note}"));
     }
-    let ledger = place::open_or_begin(
-        &state()?,
-        folder,
-        server,
-        &request,
-        mode(args, folder, context, &inventory, server, &request).await?,
-        args.compress.into(),
-        context.clock.now(),
-    )?;
+    let mode = mode(args, &destination, context, &inventory, server, &request).await?;
+    let (state, now) = (state()?, context.clock.now());
+    let ledger = match &destination {
+        Destination::Folder(folder) => {
+            place::open_or_begin(&state, folder, server, &request, mode, args.compress.into(), now)?
+        }
+        Destination::Store(address) => {
+            let bucket = stores::bucket(context, address)?;
+            let begun = objects::open_or_begin(
+                &state,
+                &bucket,
+                server,
+                &request,
+                mode,
+                args.compress.into(),
+                now,
+            );
+            let begun = begun.await.map_err(Error::from)?;
+            if let Some(note) = begun.note {
+                context.notice(&format!("note: {note}"));
+            }
+            begun.ledger
+        }
+    };
     Ok(shown(context, &go(context, &inventory, server, ledger, &args.how).await?))
 }
 
 /// What `--mode` comes to. An export that was begun keeps its own.
 async fn mode(
     args: &RunArgs,
-    folder: &Path,
+    destination: &Destination,
     context: &Context,
     inventory: &Inventory,
     server: &Server,
@@ -323,7 +345,11 @@ async fn mode(
         ModeArg::Crawl => return Ok(Mode::Crawl),
         ModeArg::Auto => {}
     }
-    if let Some(known) = place::known(&state()?, folder)? {
+    let known = match destination {
+        Destination::Folder(folder) => place::known(&state()?, folder)?,
+        Destination::Store(address) => place::known_at(&state()?, address)?,
+    };
+    if let Some(known) = known {
         return Ok(known.mode);
     }
     let surroundings = context.surroundings(inventory);
@@ -344,7 +370,7 @@ async fn mode(
 }
 
 async fn resume(args: &ResumeArgs, context: &Context) -> Result<Outcome> {
-    let ledger = place::of_folder(&state()?, &args.dir)?;
+    let ledger = stores::ledger(&args.dir)?;
     let inventory = context.load_inventory()?;
     let identity = identity_of(&ledger)?;
     let server = exact(&inventory, &identity.server)?;
@@ -367,21 +393,7 @@ fn shown(context: &Context, report: &Report) -> Outcome {
 }
 
 fn identity_of(ledger: &Ledger) -> Result<Identity> {
-    ledger
-        .fact("export")?
-        .ok_or_else(|| Error::new(ErrorKind::Data, "the ledger does not say what it is of"))
-}
-
-/// A destination that is no folder would become one with a strange name.
-fn refuse_addresses(folder: &Path) -> Result<()> {
-    let text = folder.to_string_lossy();
-    match text.split_once("://") {
-        Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
-            Err(Error::usage(format!("--output-dir is a folder; {scheme}:// is none"))
-                .hint("export to a folder, then copy it with the tools of the object store"))
-        }
-        _ => Ok(()),
-    }
+    place::identity(ledger)
 }
 
 /// Runs an export until it ends or is stopped.
@@ -425,7 +437,7 @@ pub(super) async fn go(
         exit = crate::context::stop_signal() => Err(interrupted(exit)),
     };
     screen.finish();
-    let target = format!("bulk export {} to {}", identity.id, identity.folder.display());
+    let target = format!("bulk export {} to {}", identity.id, identity.place());
     let result = done.map_err(Error::from);
     context.audit().outcome(Some(&server.name), &target, &result);
     result

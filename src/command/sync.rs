@@ -10,6 +10,7 @@ use super::bulk_export::{HowArgs, ScopeArgs, go, habits, state};
 use super::check::exact;
 use super::complete;
 use crate::bulk::export::{Mode, Report, Status};
+use crate::bulk::objects::Destination;
 use crate::bulk::request::ExportRequest;
 use crate::bulk::store::Compression;
 use crate::bulk::sync::{self, Applied, Book, Pending, Run};
@@ -68,8 +69,11 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
         context.notice(&format!("note: {note}"));
     }
     scope.check()?;
-    let folder = std::path::absolute(&args.output_dir)
-        .map_err(|error| Error::io("find", &args.output_dir, &error))?;
+    let Destination::Folder(folder) = Destination::parse(&args.output_dir)? else {
+        return Err(Error::usage("sync keeps a directory current; an object store is none").hint(
+            "export to the store: fhirctl bulk-export NAME --output-dir s3://BUCKET/PREFIX",
+        ));
+    };
     let mut book = Book::open(&folder, &server.name, server.url.as_str(), &scope)?;
     let _lock = disk::lock(&folder, "directory")?;
     // Another process may have written it meanwhile.

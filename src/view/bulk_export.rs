@@ -89,7 +89,7 @@ pub fn report(report: &Report) -> Output {
         "export_id": identity.id,
         "server": identity.server,
         "url": identity.url,
-        "output_dir": identity.folder.display().to_string(),
+        "output_dir": identity.place(),
         "status": conclusion.status.as_str(),
         "exit_code": conclusion.exit_code,
         "was_done": report.was_done,
@@ -99,7 +99,7 @@ pub fn report(report: &Report) -> Output {
         "totals": report.totals,
         "types": report.by_type,
         "findings": report.findings,
-        "receipt": identity.folder.join(crate::bulk::receipt::NAME).display().to_string(),
+        "receipt": identity.place_of(crate::bulk::receipt::NAME),
         "receipt_sha256": conclusion.sha256,
         "remote_job": report.remote,
     });
@@ -131,7 +131,7 @@ pub fn report(report: &Report) -> Output {
         ]),
         Block::Blank,
         facts([
-            ("folder", Some(Cell::plain(identity.folder.display().to_string()))),
+            ("folder", Some(Cell::plain(identity.place()))),
             ("files", Some(files(&report.totals))),
             ("resources", Some(Cell::plain(report.totals.resources.to_string()))),
             ("stored", Some(Cell::plain(size(report.totals.bytes)))),
@@ -288,7 +288,7 @@ impl Line {
             "export_id": self.identity.id,
             "server": self.identity.server,
             "url": self.identity.url,
-            "output_dir": self.identity.folder.display().to_string(),
+            "output_dir": self.identity.place(),
             "phase": self.phase,
             "running": self.worker.is_some(),
             "pid": self.worker,
@@ -321,7 +321,7 @@ pub fn lines(schema: &'static str, lines: &[Line]) -> Output {
                 size(line.totals.bytes).into(),
                 line.identity.created_at.strftime("%FT%TZ").to_string().into(),
                 line.worker.map_or_else(String::new, |pid| pid.to_string()).into(),
-                Cell::plain(line.identity.folder.display().to_string()),
+                Cell::plain(line.identity.place()),
             ]
         })
         .collect();
@@ -347,7 +347,7 @@ pub fn told(schema: &'static str, identity: &Identity, told: &str) -> Output {
             "schema": schema,
             "export_id": identity.id,
             "server": identity.server,
-            "output_dir": identity.folder.display().to_string(),
+            "output_dir": identity.place(),
             "message": told,
         }),
         document: vec![Block::text(format!("{}: {told}.", identity.server))],

@@ -72,9 +72,9 @@ pub fn output(
         document.extend([Block::Blank, Block::Table(table(&["type", "resources"], rows.clone()))]);
     }
     if applied.is_none() {
-        let receipt = report.identity.folder.join(crate::bulk::receipt::NAME);
+        let receipt = report.identity.place_of(crate::bulk::receipt::NAME);
         document.push(Block::Blank);
-        document.push(Block::text(format!("What is wrong stands in {}.", receipt.display())));
+        document.push(Block::text(format!("What is wrong stands in {receipt}.")));
     }
     Output { json, document, rows: Some(table(&["type", "resources"], rows)), ..Output::default() }
 }

@@ -68,6 +68,8 @@ pub struct FileRow {
     /// The manifest's `count`.
     pub expected: Option<u64>,
     pub state: State,
+    /// Whether it is in its object store, and no longer here.
+    pub is_stored: bool,
     pub done: Option<Done>,
     /// Why it was given up: a reason code and our words.
     pub trouble: Option<(String, String)>,
@@ -216,7 +218,7 @@ pub(super) fn findings(connection: &Connection, folder: &Path) -> Result<Vec<Fin
 pub(super) fn totals(connection: &Connection, folder: &Path) -> Result<Totals> {
     connection
         .query_row(
-            "SELECT COUNT(*), COALESCE(SUM(state = 1), 0), COALESCE(SUM(state = 2), 0),
+            "SELECT COUNT(*), COALESCE(SUM(state IN (1, 3)), 0), COALESCE(SUM(state = 2), 0),
                  COALESCE(SUM(CASE WHEN kind = 0 THEN lines END), 0), COALESCE(SUM(bytes), 0),
                  COALESCE(SUM(content_bytes), 0), COALESCE(SUM(expected), 0),
                  COALESCE(SUM(retries), 0)
@@ -259,9 +261,10 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     let number = |name: &str| -> rusqlite::Result<Option<u64>> {
         Ok(row.get::<_, Option<i64>>(name)?.map(i64::unsigned_abs))
     };
-    let state = match row.get::<_, u8>("state")? {
+    let number_of_state = row.get::<_, u8>("state")?;
+    let state = match number_of_state {
         0 => State::Wanted,
-        1 => State::There,
+        1 | 3 => State::There,
         _ => State::GivenUp,
     };
     let done = match (state, row.get::<_, Option<String>>("name")?) {
@@ -293,6 +296,7 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         url: row.get("url")?,
         expected: number("expected")?,
         state,
+        is_stored: number_of_state == 3,
         done,
         trouble,
     })

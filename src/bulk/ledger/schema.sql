@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS file (
     url TEXT NOT NULL,
     -- What the manifest says of it.
     expected INTEGER,
-    -- 0 wanted, 1 there, 2 given up.
+    -- 0 wanted, 1 there, 2 given up, 3 there and in its object store.
     state INTEGER NOT NULL DEFAULT 0,
     name TEXT,
     attempt INTEGER,
@@ -43,3 +43,17 @@ CREATE TABLE IF NOT EXISTS finding (
     message TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS finding_file ON finding (file);
+
+-- Uploads into an object store that were begun and are not over. Without the store's name for one
+-- the process died while it was asking for it.
+CREATE TABLE IF NOT EXISTS upload (
+    name TEXT PRIMARY KEY,
+    upload TEXT,
+    part_bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS upload_part (
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    PRIMARY KEY (name, number)
+) WITHOUT ROWID;

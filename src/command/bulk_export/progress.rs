@@ -121,6 +121,11 @@ impl Screen {
                 }
             }
             Event::FileResumed { .. } => {}
+            Event::FileUploads { file } => {
+                if let Some(bar) = state.files.get(file) {
+                    bar.set_message("uploading");
+                }
+            }
             Event::FileDone { file, lines, .. } => {
                 state.done += 1;
                 state.resources += lines;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{identity_of, state};
+use super::{identity_of, state, stores};
 use crate::bulk::export::{self, Conclusion, Identity};
 use crate::bulk::job::Cancelled;
 use crate::bulk::ledger::{Ledger, Peek};
+use crate::bulk::objects::{self, Destination};
 use crate::bulk::{place, receipt};
 use crate::command::check::exact;
 use crate::context::{Context, Outcome};
@@ -19,7 +20,7 @@ use crate::view::bulk_export as view;
 /// The exit code is 0 when everything is as it was received, 65 when it is not.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The export's folder
+    /// The export's folder, or its address in an object store
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
@@ -27,7 +28,7 @@ pub struct VerifyArgs {
 /// Show how far an export is, from its ledger
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The export's folder; without one, every export that has not ended
+    /// The export's folder or address; without one, every export that has not ended
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -39,24 +40,30 @@ pub struct ListArgs {}
 /// Cancel an export's job on the server
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// The export's folder
+    /// The export's folder, or its address in an object store
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
 
-/// Destroy the local copy of an export: its files, its receipt and its ledger
+/// Destroy the copy of an export: its files, its receipt and its ledger
 #[derive(Debug, Args)]
 pub struct PurgeArgs {
-    /// The export's folder
+    /// The export's folder, or its address in an object store
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
 
 /// # Errors
 /// Exit 66 without a receipt.
-pub(super) fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
+pub(super) async fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
     let progress = context.progress(&format!("verifying {}", args.dir.display()), 0);
-    let verified = receipt::verify(&args.dir, &mut || progress.step())?;
+    let verified = match Destination::parse(&args.dir)? {
+        Destination::Folder(_) => receipt::verify(&args.dir, &mut || progress.step())?,
+        Destination::Store(address) => {
+            let bucket = stores::bucket(context, &address)?;
+            objects::verify(&bucket, &|| progress.step()).await.map_err(Error::from)?
+        }
+    };
     progress.finish();
     let exit = if verified.problem_count == 0 { Exit::OK } else { Exit::DATA };
     let output = view::verified(&args.dir.display().to_string(), &verified, exit);
@@ -68,7 +75,10 @@ pub(super) fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
 pub(super) fn status(args: &StatusArgs, context: &Context) -> Result<Outcome> {
     let state = state()?;
     let folders = match &args.dir {
-        Some(dir) => vec![place::ledger_folder(&state, dir)?],
+        Some(dir) => vec![match Destination::parse(dir)? {
+            Destination::Folder(folder) => place::ledger_folder(&state, &folder)?,
+            Destination::Store(address) => place::of_address(&state, &address)?,
+        }],
         None => all(&state)?,
     };
     let mut lines = Vec::new();
@@ -134,7 +144,7 @@ fn look(folder: &Path) -> Result<view::Line> {
 /// # Errors
 /// Exit 66 without a job, 69 when the server refuses.
 pub(super) async fn cancel(args: &CancelArgs, context: &Context) -> Result<Outcome> {
-    let ledger = place::of_folder(&state()?, &args.dir)?;
+    let ledger = stores::ledger(&args.dir)?;
     let identity = identity_of(&ledger)?;
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, &identity.server)?;
@@ -152,14 +162,19 @@ pub(super) async fn cancel(args: &CancelArgs, context: &Context) -> Result<Outco
 
 /// # Errors
 /// Exit 64 without `--yes` where nobody can be asked, 74 when something cannot be removed.
-pub(super) fn purge(args: &PurgeArgs, context: &Context) -> Result<Outcome> {
-    let state = state()?;
-    let ledger = place::of_folder(&state, &args.dir)?;
+pub(super) async fn purge(args: &PurgeArgs, context: &Context) -> Result<Outcome> {
+    let ledger = stores::ledger(&args.dir)?;
     let identity = identity_of(&ledger)?;
     let question = format!("Destroy the export of {} in {}?", identity.server, args.dir.display());
     crate::command::confirm(context, &question)?;
-    let result = destroy(&ledger, &identity.folder);
-    let target = format!("bulk export {} purged from {}", identity.id, identity.folder.display());
+    let result = match &identity.address {
+        None => destroy(&ledger, &identity.folder),
+        Some(address) => {
+            let bucket = stores::bucket(context, address)?;
+            objects::destroy(&ledger, &bucket).await.map_err(Error::from)
+        }
+    };
+    let target = format!("bulk export {} purged from {}", identity.id, identity.place());
     context.audit().outcome(Some(&identity.server), &target, &result);
     let files = result?;
     let told = format!("{files} files are destroyed");

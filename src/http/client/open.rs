@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{self, HeaderMap};
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Body;
 use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
@@ -60,33 +62,63 @@ impl Client {
         if !bytes.is_empty() {
             prepared = prepared.body(bytes.to_vec());
         }
-        let http = HttpFacts { request_id: Some(request_id.clone()), ..HttpFacts::default() };
-        match tokio::time::timeout_at(call.deadline.into(), prepared.send()).await {
+        self.answer(prepared, &call.method, call.url, request_id, start, call.deadline).await
+    }
+
+    /// Sends a request that another library has worded and signed: nothing is added but the name
+    /// of this program. Otherwise as [`open`](Client::open).
+    ///
+    /// # Errors
+    /// A [`Failure`] when no answer came before the deadline.
+    pub async fn pass(
+        self: &Arc<Self>,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let start = Instant::now();
+        self.check_address(url)?;
+        self.marks.reset();
+        let mut prepared = self.inner.request(method.clone(), url.clone()).headers(headers);
+        if !body.is_empty() {
+            prepared = prepared.body(body);
+        }
+        self.answer(prepared, &method, url, String::new(), start, deadline).await
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        prepared: reqwest::RequestBuilder,
+        method: &Method,
+        url: &Url,
+        request_id: String,
+        start: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let mut http = HttpFacts {
+            request_id: Some(request_id.clone()).filter(|id| !id.is_empty()),
+            ..HttpFacts::default()
+        };
+        match tokio::time::timeout_at(deadline.into(), prepared.send()).await {
             Ok(Ok(response)) => {
-                let mut http = http;
                 let received_at = self.transport.clock.now();
                 self.note_answer(&mut http, &response, received_at);
                 let timing =
                     self.marks.snapshot().timing(start, Some(Instant::now()), Instant::now());
-                self.trace_call(&call.method, call.url, &http, &timing, None);
-                let url = call.url.clone();
-                Ok(Answer {
-                    client: Arc::clone(self),
-                    response,
-                    url,
-                    start,
-                    received_at,
-                    request_id,
-                })
+                self.trace_call(method, url, &http, &timing, None);
+                let (client, url) = (Arc::clone(self), url.clone());
+                Ok(Answer { client, response, url, start, received_at, request_id })
             }
             Ok(Err(error)) => {
-                let failure = self
-                    .with_circumstances(call.url, start, |known| classify::request(&error, known));
-                Err(self.broken(failure, call.url, start, None, http))
+                let failure =
+                    self.with_circumstances(url, start, |known| classify::request(&error, known));
+                Err(self.broken(failure, url, start, None, http))
             }
             Err(_) => {
-                let failure = self.with_circumstances(call.url, start, classify::timeout);
-                Err(self.broken(failure, call.url, start, None, http))
+                let failure = self.with_circumstances(url, start, classify::timeout);
+                Err(self.broken(failure, url, start, None, http))
             }
         }
     }
@@ -150,6 +182,15 @@ impl Answer {
         self.response.chunk().await.map_err(|error| {
             self.client
                 .with_circumstances(&self.url, self.start, |known| classify::body(&error, known))
+        })
+    }
+
+    /// The rest of the body, as libraries take one.
+    pub fn into_body(self) -> impl Body<Data = Bytes, Error = Failure> + Send + Sync + 'static {
+        let Answer { client, response, url, start, .. } = self;
+        let body = http::Response::<reqwest::Body>::from(response).into_body();
+        body.map_err(move |error| {
+            client.with_circumstances(&url, start, |known| classify::body(&error, known))
         })
     }
 
