@@ -118,6 +118,7 @@ fn worded(event: &Event) -> Option<(&'static str, Value)> {
         ),
         Event::Started { .. }
         | Event::FilesBegin { .. }
+        | Event::Joining { .. }
         | Event::Bytes { .. }
         | Event::FileResumed { .. }
         | Event::FileUploads { .. } => return None,

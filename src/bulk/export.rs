@@ -7,6 +7,7 @@ mod conclude;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -19,12 +20,13 @@ use super::crawl;
 use super::halt::Halt;
 use super::ids::IdFile;
 use super::job::{self, Began, Cancelled, Look, Watch};
-use super::ledger::{Finding, Ledger, Totals};
+use super::join;
+use super::ledger::{Finding, Ledger, State, Totals};
 use super::links::{Pages, Reading};
 use super::objects::{Address, Bucket, Uploads};
 use super::request::ExportRequest;
 use super::seal::{self, Sealer};
-use super::store::Compression;
+use super::store::{Compression, Split};
 use super::transfer::{Event, Sealing, Teller, Transfer, first_attempt, free_space};
 use super::wait::Pace;
 use crate::auth::Surroundings;
@@ -64,6 +66,8 @@ pub struct Identity {
     pub request: ExportRequest,
     pub mode: Mode,
     pub compression: Compression,
+    #[serde(default)]
+    pub split: Split,
     pub created_at: Timestamp,
 }
 
@@ -205,6 +209,15 @@ fn uploads(
     Ok(Some(Arc::new(uploads)))
 }
 
+/// Tells a thread that nobody waits for it any more.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Export<'a> {
     ledger: Arc<Ledger>,
     server: &'a Server,
@@ -218,7 +231,8 @@ struct Export<'a> {
 impl Export<'_> {
     async fn run(self) -> Result<Report, Halt> {
         let folder = &self.identity.folder;
-        for below in ["", "error", "deleted"] {
+        let parts = (self.identity.split == Split::Type).then_some(join::FOLDER);
+        for below in ["", "error", "deleted"].into_iter().chain(parts) {
             super::disk::private_folder(&folder.join(below))?;
         }
         if let Some(free) = free_space(folder)
@@ -257,6 +271,7 @@ impl Export<'_> {
         transfer.fetch_all().await?;
         let ids = transfer.ids.clone();
         drop(transfer);
+        self.join().await?;
         let conclusion = self.conclude(&job, &pages, &ids)?;
         self.finish(&conclusion).await?;
         let remote = self.tidy_up(&caller, &job, &conclusion).await;
@@ -299,9 +314,29 @@ impl Export<'_> {
         }
         let ids = transfer.ids.clone();
         drop(transfer);
+        self.join().await?;
         let conclusion = self.conclude(&job, &pages, &ids)?;
         self.finish(&conclusion).await?;
         report(&self.ledger, self.identity, conclusion, false, None)
+    }
+
+    /// Joins the files of each type, where one a type is wanted.
+    async fn join(&self) -> Result<(), Halt> {
+        if self.identity.split == Split::File {
+            return Ok(());
+        }
+        let stop = Stop(Arc::new(AtomicBool::new(false)));
+        let (folder, ledger) = (self.identity.folder.clone(), Arc::clone(&self.ledger));
+        let (compression, teller) = (self.identity.compression, Arc::clone(&self.settings.teller));
+        let told = Arc::clone(&stop.0);
+        let joining = tokio::task::spawn_blocking(move || {
+            join::join(&folder, &ledger, compression, &teller, &told)
+        });
+        joining.await.map_err(|_| Error::internal("the thread that joins files has ended"))??;
+        match &self.uploads {
+            Some(uploads) => uploads.catch_up(self.settings.parallel).await,
+            None => Ok(()),
+        }
     }
 
     /// The last words: into the log, then log and receipt to their object store.
@@ -458,6 +493,7 @@ impl Export<'_> {
             uploads: self.uploads.clone(),
             folder: self.identity.folder.clone(),
             compression: self.identity.compression,
+            split: self.identity.split,
             max_line: self.settings.max_line,
             parallel: self.settings.parallel,
             pace: self.settings.pace,
@@ -534,6 +570,9 @@ fn report(
 fn by_type(ledger: &Ledger) -> Result<Vec<TypeTotal>> {
     let mut all: Vec<TypeTotal> = Vec::new();
     ledger.each_file(&mut |file| {
+        if file.state == State::Joined {
+            return Ok(());
+        }
         let kind = file.kind.as_str();
         let is_last = all.last().is_some_and(|it| it.kind == kind && it.name == file.resource_type);
         if !is_last {

@@ -3,6 +3,7 @@
 //! An SQLite database in the state folder, one per export. A commit has reached the disk when it
 //! comes back (`synchronous = FULL`); what is half written by a crash is rolled back on opening.
 
+mod joined;
 mod peek;
 mod rows;
 mod uploads;
@@ -18,6 +19,7 @@ use super::database::{connect, fact_text, parse_fact, put, trouble};
 use super::disk::{lock, private_folder, sync_folder};
 use crate::model::{Error, Result};
 
+pub use joined::Joined;
 pub use peek::Peek;
 pub use rows::{Done, Entry, FINDINGS_KEPT, FileRow, Finding, Kind, Severity, State, Totals};
 use rows::{each_file, findings, put_finding, put_findings, row, signed, totals};
@@ -150,7 +152,7 @@ impl Ledger {
                 .map_err(|error| broken(&error))?;
             let mut renew = transaction
                 .prepare(
-                    "UPDATE file SET url = ?2, state = 0 WHERE id = ?1 AND state NOT IN (1, 3)",
+                    "UPDATE file SET url = ?2, state = 0 WHERE id = ?1 AND state NOT IN (1, 3, 4)",
                 )
                 .map_err(|error| broken(&error))?;
             let mut insert = transaction

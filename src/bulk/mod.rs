@@ -17,6 +17,7 @@ pub mod halt;
 mod ids;
 pub mod import;
 pub mod job;
+mod join;
 pub mod ledger;
 pub mod lines;
 mod links;

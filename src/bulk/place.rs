@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::objects::Address;
 use super::receipt;
 use super::request::ExportRequest;
-use super::store::Compression;
+use super::store::Shape;
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Result};
 
@@ -46,17 +46,18 @@ pub fn open_or_begin(
     server: &Server,
     request: &ExportRequest,
     mode: Mode,
-    compression: Compression,
+    shape: impl Into<Shape>,
     now: Timestamp,
 ) -> Result<Ledger> {
+    let shape = shape.into();
     let folder = std::path::absolute(folder).map_err(|error| Error::io("find", folder, &error))?;
     if let Some(id) = marked(&folder)? {
         let ledger = open(state, &folder, &id)?;
         let known = identity(&ledger)?;
-        same(&known, server, request, mode, compression)?;
+        same(&known, server, request, mode, shape)?;
         Ok(ledger)
     } else {
-        begin(state, &folder, server, request, mode, compression, now)
+        begin(state, &folder, server, request, mode, shape, now)
     }
 }
 
@@ -216,7 +217,7 @@ fn begin(
     server: &Server,
     request: &ExportRequest,
     mode: Mode,
-    compression: Compression,
+    shape: Shape,
     now: Timestamp,
 ) -> Result<Ledger> {
     private_folder(folder)?;
@@ -231,7 +232,8 @@ fn begin(
         address: None,
         request: request.clone(),
         mode,
-        compression,
+        compression: shape.compression,
+        split: shape.split,
         created_at: now,
     };
     ledger.note(&[("export", json!(identity))])?;
@@ -257,7 +259,10 @@ fn refuse_others(folder: &Path) -> Result<()> {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_data = name.contains(".ndjson")
-            || matches!(name.as_str(), receipt::NAME | "error" | "deleted" | "current.json");
+            || matches!(
+                name.as_str(),
+                receipt::NAME | "error" | "deleted" | "parts" | "current.json"
+            );
         if is_data {
             return Err(Error::new(
                 ErrorKind::CannotCreate,
@@ -278,9 +283,9 @@ pub(super) fn same(
     server: &Server,
     request: &ExportRequest,
     mode: Mode,
-    compression: Compression,
+    shape: Shape,
 ) -> Result<()> {
-    match differs(known, server, request, mode, compression) {
+    match differs(known, server, request, mode, shape) {
         None => Ok(()),
         Some(what) => Err(Error::new(
             ErrorKind::CannotCreate,
@@ -296,7 +301,7 @@ fn differs(
     server: &Server,
     request: &ExportRequest,
     mode: Mode,
-    compression: Compression,
+    shape: Shape,
 ) -> Option<String> {
     if known.server != server.name {
         return Some(format!("it is of {}", known.server));
@@ -307,8 +312,11 @@ fn differs(
     if known.mode != mode {
         return Some("its --mode is another".to_owned());
     }
-    if known.compression != compression {
+    if known.compression != shape.compression {
         return Some("its --compress is another".to_owned());
+    }
+    if known.split != shape.split {
+        return Some("its --split-by is another".to_owned());
     }
     if known.request == *request {
         return None;

@@ -42,7 +42,15 @@ pub fn write(folder: &Path, ledger: &Ledger, head: &Map<String, Value>) -> Resul
     out.put(",\n\"files\": [").map_err(broken)?;
     let mut separator = "\n";
     let mut missing = Vec::new();
+    let mut joined = Vec::new();
     ledger.each_file(&mut |file| {
+        if file.state == State::Joined {
+            return Ok(());
+        }
+        if file.holds_others() {
+            joined.push(file);
+            return Ok(());
+        }
         if file.state != State::There {
             if missing.len() < 10_000 {
                 missing.push(lacking(&file));
@@ -53,6 +61,19 @@ pub fn write(folder: &Path, ledger: &Ledger, head: &Map<String, Value>) -> Resul
         separator = ",\n";
         Ok(())
     })?;
+    for file in &joined {
+        let whole = entry(file).to_string();
+        let open = whole.trim_end_matches('}');
+        out.put(&format!("{separator}{open},\"parts\":[")).map_err(broken)?;
+        separator = ",\n";
+        let mut inner = "\n  ";
+        ledger.each_part(file.id, &mut |part| {
+            out.put(&format!("{inner}{}", part_entry(&part))).map_err(broken)?;
+            inner = ",\n  ";
+            Ok(())
+        })?;
+        out.put("]}").map_err(broken)?;
+    }
     out.put("\n],\n\"missing\": [").map_err(broken)?;
     list(&mut out, missing.into_iter()).map_err(broken)?;
     out.put("\n],\n\"findings\": [").map_err(broken)?;
@@ -110,6 +131,18 @@ fn entry(file: &FileRow) -> Value {
         "sha256": done.sha256,
         "duration_ms": done.duration_ms,
         "retries": done.retries,
+    })
+}
+
+/// A file of the server that is in one with others of its type.
+fn part_entry(file: &FileRow) -> Value {
+    json!({
+        "url_path": url_path(&file.url),
+        "count": file.done.as_ref().map(|done| done.lines),
+        "expected_count": file.expected,
+        "bytes": file.done.as_ref().map(|done| done.bytes),
+        "sha256": file.done.as_ref().map(|done| done.sha256.as_str()),
+        "lines_before": file.joined.map(|joined| joined.1),
     })
 }
 

@@ -112,7 +112,7 @@ fn seal(folder: &Path, ledger: &Ledger, ids: &IdFile, batch: Vec<Order>) {
     }
 }
 
-fn name<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
+pub(super) fn name<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut folders = BTreeSet::new();
     for name in names {
         let path = folder.join(name);
@@ -139,11 +139,13 @@ pub fn temporary(folder: &Path, name: &str) -> PathBuf {
 pub fn recover(folder: &Path, ledger: &Ledger) -> Result<()> {
     let mut folders = BTreeSet::new();
     ledger.each_file(&mut |file| {
-        let (State::There, Some(done)) = (file.state, &file.done) else { return Ok(()) };
+        let Some(done) = file.done.as_ref().filter(|_| file.state != State::GivenUp) else {
+            return Ok(());
+        };
         let path = folder.join(&done.name);
         let part = temporary(folder, &done.name);
-        if file.is_stored {
-            // It only waited here for its object store.
+        if file.is_stored || file.state == State::Joined {
+            // It only waited here for its object store, or for the others of its type.
             for left in [&path, &part] {
                 let _ = std::fs::remove_file(left);
             }
@@ -165,7 +167,7 @@ pub fn recover(folder: &Path, ledger: &Ledger) -> Result<()> {
         .hint("somebody changed or removed it; begin the export anew in another folder"))
     })?;
     folders.iter().try_for_each(|folder| sync_folder(folder))?;
-    for below in ["", "error", "deleted"] {
+    for below in ["", "error", "deleted", super::join::FOLDER] {
         sweep(&folder.join(below))?;
     }
     Ok(())

@@ -52,6 +52,30 @@ impl Compression {
     }
 }
 
+/// What a file of output holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// What the server has put into one of its own.
+    #[default]
+    File,
+    /// All resources of a type.
+    Type,
+}
+
+/// What an export looks like when it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Shape {
+    pub compression: Compression,
+    pub split: Split,
+}
+
+impl From<Compression> for Shape {
+    fn from(compression: Compression) -> Shape {
+        Shape { compression, ..Shape::default() }
+    }
+}
+
 /// How the bytes come over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -136,14 +160,48 @@ struct Sink {
     is_bomb: bool,
 }
 
-enum Packing {
+/// A file whose content is packed on its way.
+pub(super) enum Packing {
     Plain(Out),
     Gzip(Box<flate2::write::GzEncoder<Out>>),
     Zstd(Box<zstd::stream::write::Encoder<'static, Out>>),
 }
 
-/// The file itself.
-struct Out {
+impl Packing {
+    pub(super) fn new(out: Out, wanted: Compression) -> std::io::Result<Packing> {
+        Ok(match wanted {
+            Compression::None => Packing::Plain(out),
+            Compression::Gzip => Packing::Gzip(Box::new(
+                // Without a name and a time in it: equal content gives equal bytes.
+                flate2::write::GzEncoder::new(out, flate2::Compression::new(6)),
+            )),
+            Compression::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(out, 3)?;
+                encoder.include_checksum(true)?;
+                Packing::Zstd(Box::new(encoder))
+            }
+        })
+    }
+
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Packing::Plain(out) => out.write_all(bytes),
+            Packing::Gzip(out) => out.write_all(bytes),
+            Packing::Zstd(out) => out.write_all(bytes),
+        }
+    }
+
+    pub(super) fn finish(self) -> std::io::Result<Out> {
+        match self {
+            Packing::Plain(out) => Ok(out),
+            Packing::Gzip(encoder) => encoder.finish(),
+            Packing::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// The file itself, with the digest of its bytes.
+pub(super) struct Out {
     file: File,
     digest: Context,
     bytes: u64,
@@ -154,13 +212,14 @@ struct Out {
 const PIECE: usize = 256 * 1024;
 
 impl Out {
-    fn create(path: &Path) -> std::io::Result<Out> {
+    pub(super) fn create(path: &Path) -> std::io::Result<Out> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         Ok(Out { file, digest: Context::new(&SHA256), bytes: 0, buffer: Vec::new() })
     }
 
-    fn end(mut self) -> std::io::Result<(File, u64, String)> {
+    /// The file, its bytes and their SHA-256.
+    pub(super) fn end(mut self) -> std::io::Result<(File, u64, String)> {
         self.file.write_all(&self.buffer)?;
         Ok((self.file, self.bytes, hex(self.digest.finish().as_ref())))
     }
@@ -195,11 +254,8 @@ impl Write for Sink {
             return Err(std::io::Error::other("too much"));
         }
         self.lines.feed(bytes)?;
-        match &mut self.out {
-            None => {}
-            Some(Packing::Plain(out)) => out.write_all(bytes)?,
-            Some(Packing::Gzip(out)) => out.write_all(bytes)?,
-            Some(Packing::Zstd(out)) => out.write_all(bytes)?,
+        if let Some(out) = &mut self.out {
+            out.write_all(bytes)?;
         }
         Ok(bytes.len())
     }
@@ -226,19 +282,7 @@ impl Intake {
         );
         let mut out = Some(Out::create(path)?);
         let raw = if as_it_comes { out.take() } else { None };
-        let out = match (out, wanted) {
-            (None, _) => None,
-            (Some(out), Compression::None) => Some(Packing::Plain(out)),
-            (Some(out), Compression::Gzip) => Some(Packing::Gzip(Box::new(
-                // Without a name and a time in it: equal content gives equal bytes.
-                flate2::write::GzEncoder::new(out, flate2::Compression::new(6)),
-            ))),
-            (Some(out), Compression::Zstd) => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, 3)?;
-                encoder.include_checksum(true)?;
-                Some(Packing::Zstd(Box::new(encoder)))
-            }
-        };
+        let out = out.map(|out| Packing::new(out, wanted)).transpose()?;
         let sink = Sink { lines, out, content_bytes: 0, allowed: u64::MAX, is_bomb: false };
         let unpack = match coding {
             Coding::Identity => Unpack::Plain(Box::new(sink)),
@@ -345,12 +389,7 @@ impl Intake {
             }
         };
         let seen = sink.lines.finish(expected)?;
-        let packed = match sink.out {
-            None => None,
-            Some(Packing::Plain(out)) => Some(out),
-            Some(Packing::Gzip(encoder)) => Some(encoder.finish()?),
-            Some(Packing::Zstd(encoder)) => Some(encoder.finish()?),
-        };
+        let packed = sink.out.map(Packing::finish).transpose()?;
         let Some(out) = packed.or_else(|| self.raw.take()) else {
             return Err(Refused::Local(std::io::Error::other("no file was written")));
         };

@@ -14,11 +14,12 @@ use super::crawl;
 use super::download::{self, Connections, End};
 use super::halt::Halt;
 use super::ids::IdFile;
+use super::join;
 use super::ledger::{FileRow, Kind, Ledger};
 use super::links;
 use super::objects::Uploads;
 use super::seal::{Complete, Sealer, temporary};
-use super::store::Compression;
+use super::store::{Compression, Split};
 use super::wait::Pace;
 use crate::model::Code;
 
@@ -89,6 +90,9 @@ pub enum Event {
         content_bytes: u64,
         found: u64,
     },
+    Joining {
+        name: String,
+    },
     FileGivenUp {
         file: u32,
         url: String,
@@ -117,6 +121,7 @@ pub struct Transfer {
     /// Where the files go.
     pub folder: PathBuf,
     pub compression: Compression,
+    pub split: Split,
     pub max_line: usize,
     pub parallel: usize,
     pub pace: Pace,
@@ -160,7 +165,8 @@ impl Transfer {
     /// # Errors
     /// When the disk, the ledger or the store says no.
     pub async fn keep(&self, complete: Complete) -> Result<(), Halt> {
-        let Some(uploads) = &self.uploads else { return self.sealer.seal(complete).await };
+        let uploads = self.uploads.as_ref().filter(|_| !join::is_part(&complete.done.name));
+        let Some(uploads) = uploads else { return self.sealer.seal(complete).await };
         let (id, done) = (complete.id, complete.done.clone());
         self.sealer.seal(complete).await?;
         self.tell(&Event::FileUploads { file: id });
@@ -172,6 +178,7 @@ impl Transfer {
     #[must_use]
     pub fn name_of(&self, file: &FileRow) -> String {
         let (folder, plain) = match file.kind {
+            Kind::Output if self.split == Split::Type => (join::PLACE, "resources"),
             Kind::Output => ("", "resources"),
             Kind::Error => ("error/", "OperationOutcome"),
             Kind::Deleted => ("deleted/", "Bundle"),

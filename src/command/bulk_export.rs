@@ -24,7 +24,7 @@ use crate::bulk::lines::MAX_LINE;
 use crate::bulk::objects::{self, Destination};
 use crate::bulk::place;
 use crate::bulk::request::{ExportRequest, Level, Verb};
-use crate::bulk::store::Compression;
+use crate::bulk::store::{Compression, Shape, Split};
 use crate::bulk::wait::Pace;
 use crate::context::{Context, Outcome, parse_duration, state_dir};
 use crate::inventory::Inventory;
@@ -80,6 +80,10 @@ pub struct RunArgs {
     /// How files are stored; what the server has packed so already is stored as it comes
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub compress: CompressArg,
+
+    /// What a file holds: what the server has put into one of its own, or all resources of a type
+    #[arg(long, value_name = "WHAT", default_value = "file")]
+    pub split_by: SplitArg,
 
     /// How the data are asked for: by $export, by searches, or by what the server declares
     #[arg(long, value_name = "MODE", default_value = "bulk")]
@@ -241,6 +245,21 @@ pub enum CompressArg {
     Zstd,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    File,
+    Type,
+}
+
+impl From<SplitArg> for Split {
+    fn from(arg: SplitArg) -> Split {
+        match arg {
+            SplitArg::File => Split::File,
+            SplitArg::Type => Split::Type,
+        }
+    }
+}
+
 impl From<CompressArg> for Compression {
     fn from(arg: CompressArg) -> Compression {
         match arg {
@@ -307,9 +326,15 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     let mode = mode(args, &destination, context, &inventory, server, &request).await?;
     let (state, now) = (state()?, context.clock.now());
     let ledger = match &destination {
-        Destination::Folder(folder) => {
-            place::open_or_begin(&state, folder, server, &request, mode, args.compress.into(), now)?
-        }
+        Destination::Folder(folder) => place::open_or_begin(
+            &state,
+            folder,
+            server,
+            &request,
+            mode,
+            Shape { compression: args.compress.into(), split: args.split_by.into() },
+            now,
+        )?,
         Destination::Store(address) => {
             let bucket = stores::bucket(context, address)?;
             let begun = objects::open_or_begin(
@@ -318,7 +343,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
                 server,
                 &request,
                 mode,
-                args.compress.into(),
+                Shape { compression: args.compress.into(), split: args.split_by.into() },
                 now,
             );
             let begun = begun.await.map_err(Error::from)?;

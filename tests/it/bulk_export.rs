@@ -571,6 +571,113 @@ fn packed_files_hold_the_same_content() {
     }
 }
 
+/// What a stored file holds.
+fn content(path: &Path) -> Vec<u8> {
+    let stored = std::fs::read(path).unwrap();
+    let mut content = Vec::new();
+    match path.extension().unwrap().to_str().unwrap() {
+        "gz" => {
+            let mut unpacked = flate2::read::MultiGzDecoder::new(stored.as_slice());
+            std::io::Read::read_to_end(&mut unpacked, &mut content).unwrap();
+        }
+        "zst" => content = zstd::decode_all(stored.as_slice()).unwrap(),
+        _ => content = stored,
+    }
+    content
+}
+
+#[test]
+fn split_by_type_a_file_holds_all_of_its_type_and_says_of_which_files_it_is_made() {
+    let scene = Scene::new("lines=300 files_per_type=4 traps=line-open");
+    assert_eq!(scene.export("plain", &[]).1, 0);
+    let plain = scene.path("plain");
+    let mut expected = Vec::new();
+    for number in 1..=4 {
+        expected.extend(content(&plain.join(format!("Patient.{number:03}.ndjson"))));
+        if expected.last() != Some(&b'\n') {
+            expected.push(b'\n');
+        }
+    }
+    for (compress, suffix) in [("none", ""), ("gzip", ".gz"), ("zstd", ".zst")] {
+        let flags = ["--split-by", "type", "--compress", compress];
+        let (result, code) = scene.export(compress, &flags);
+        assert_eq!(code, 0, "{result:#}");
+        let folder = scene.path(compress);
+        let whole = content(&folder.join(format!("Patient.ndjson{suffix}")));
+        assert!(whole == expected, "{compress}");
+        assert!(!folder.join("parts").exists());
+        let text = std::fs::read_to_string(folder.join("receipt.json")).unwrap();
+        let receipt: Value = serde_json::from_str(&text).unwrap();
+        assert_fits("bulk-export-receipt", &receipt);
+        let files = receipt["files"].as_array().unwrap();
+        let patients: Vec<_> = files.iter().filter(|it| it["type"] == "Patient").collect();
+        assert_eq!((patients.len(), patients[0]["parts"].as_array().unwrap().len()), (1, 4));
+        let (verified, code) = scene.desk.json(&["bulk-export", "verify", compress]);
+        assert_eq!((code, &verified["verified"]), (0, &json!(true)), "{verified:#}");
+        // Once more: nothing is fetched, nothing changes.
+        assert_eq!(scene.export(compress, &flags).1, 0);
+        assert!(content(&folder.join(format!("Patient.ndjson{suffix}"))) == expected);
+    }
+    let (refused, code) = scene.export("gzip", &["--compress", "gzip"]);
+    assert_eq!(code, 73, "{refused:#}");
+}
+
+#[test]
+fn split_by_type_sorts_mixed_files_and_tells_lines_of_the_whole() {
+    let scene = Scene::new("lines=60 traps=organised-split");
+    assert_eq!(scene.export("mixed", &["--organize-by", "Patient"]).1, 0);
+    let flags = ["--organize-by", "Patient", "--split-by", "type", "--compress", "gzip"];
+    let (result, code) = scene.export("sorted", &flags);
+    assert_eq!(code, 0, "{result:#}");
+    let mut lines = 0;
+    for entry in std::fs::read_dir(scene.path("sorted")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let Some(of_type) = name.strip_suffix(".ndjson.gz") else { continue };
+        for line in String::from_utf8(content(&entry.path())).unwrap().lines() {
+            let resource: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(resource["resourceType"], of_type);
+            lines += 1;
+        }
+    }
+    let mixed: usize = data(&scene.path("mixed"))
+        .values()
+        .map(|content| content.iter().filter(|byte| **byte == b'\n').count())
+        .sum();
+    assert_eq!(lines, mixed);
+
+    let scene = Scene::new("lines=300 files_per_type=4 traps=line-twice");
+    let (result, code) = scene.export("out", &["--split-by", "type"]);
+    assert_eq!(code, 65, "{result:#}");
+    let twin = &result["findings"][0];
+    let path = scene.path("out").join(twin["file"].as_str().unwrap());
+    let text = String::from_utf8(content(&path)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let line = lines[usize::try_from(twin["line"].as_u64().unwrap()).unwrap() - 1];
+    assert_eq!(lines.iter().filter(|other| **other == line).count(), 2, "{twin:#}");
+}
+
+#[test]
+fn killed_while_it_joins_it_ends_as_if_undisturbed() {
+    let scene = Scene::new("lines=200 files_per_type=3");
+    let flags = ["--split-by", "type", "--type", "Patient,Observation", "--parallel", "1"];
+    assert_eq!(scene.export("whole", &flags).1, 0);
+    let expected = data(&scene.path("whole"));
+    let library = kill_at(scene.desk.dir.path());
+    let mut kills = 0;
+    // From the last steps backwards: that is where files are joined.
+    for at in (60..140).step_by(3) {
+        let dir = format!("step-{at}");
+        let mut killed = scene.command(&dir, &flags);
+        killed.env("LD_PRELOAD", &library).env("KILL_AT", at.to_string());
+        kills += u32::from(killed.output().unwrap().status.code().is_none());
+        let (after, code) = scene.export(&dir, &flags);
+        assert_eq!(code, 0, "step {at}: {after:#}");
+        assert!(data(&scene.path(&dir)) == expected, "step {at}: other data");
+        assert!(!scene.path(&dir).join("parts").exists());
+    }
+    assert!(kills > 10, "{kills} kills");
+}
+
 #[test]
 fn a_dry_run_shows_the_request_and_sends_nothing() {
     let scene = Scene::new("");

@@ -66,7 +66,7 @@ impl Export<'_> {
     fn twins(&self, ids: &IdFile) -> Result<Vec<(Option<u32>, Finding)>, Halt> {
         let mut kept = std::collections::HashMap::new();
         self.ledger.each_file(&mut |file| {
-            if let (State::There, Some(done)) = (file.state, &file.done) {
+            if let (State::There | State::Joined, Some(done)) = (file.state, &file.done) {
                 kept.insert(file.id, (done.attempt, file.kind));
             }
             Ok(())
@@ -83,27 +83,35 @@ impl Export<'_> {
         };
         let mut tell = |places: &[(u32, u32)], count: u64, code: &str, what: &str| {
             for (file, line) in places {
-                let line = Some(u64::from(*line));
+                let row = self.ledger.file(*file)?;
+                let (file, line) = match (row.state, row.joined) {
+                    (State::Joined, Some((whole, offset))) => {
+                        (Some(whole), Some(u64::from(*line) + offset))
+                    }
+                    (State::Joined, None) => (None, None),
+                    _ => (Some(*file), Some(u64::from(*line))),
+                };
                 let found = finding(code, severity, what.to_owned());
-                findings.push((Some(*file), Finding { line, ..found }));
+                findings.push((file, Finding { line, ..found }));
             }
             let more = count - places.len() as u64;
             if more > 0 {
                 findings.push((None, finding(code, severity, format!("{what}; {more} more"))));
             }
+            Ok::<(), Halt>(())
         };
         tell(
             &twins.places,
             twins.count,
             "bulk.duplicate",
             "the resource stands in the export already",
-        );
+        )?;
         tell(
             &twins.contradictions,
             twins.contradiction_count,
             "bulk.deleted_and_exported",
             "the resource is exported and said to be deleted",
-        );
+        )?;
         Ok(findings)
     }
 
@@ -135,6 +143,7 @@ impl Export<'_> {
         put("requires_access_token", json!(pages.head.requires_access_token));
         put("manifest_pages", pages.pages.into());
         put("compression", json!(identity.compression));
+        put("split_by", json!(identity.split));
         put("totals", json!(totals));
         head
     }

@@ -52,6 +52,8 @@ pub enum State {
     Wanted,
     There,
     GivenUp,
+    /// In a file with all others of its type.
+    Joined,
 }
 
 /// One file of an export.
@@ -70,6 +72,8 @@ pub struct FileRow {
     pub state: State,
     /// Whether it is in its object store, and no longer here.
     pub is_stored: bool,
+    /// Of a joined one: the file that it is in, and how many lines stand before it there.
+    pub joined: Option<(u32, u64)>,
     pub done: Option<Done>,
     /// Why it was given up: a reason code and our words.
     pub trouble: Option<(String, String)>,
@@ -222,7 +226,7 @@ pub(super) fn totals(connection: &Connection, folder: &Path) -> Result<Totals> {
                  COALESCE(SUM(CASE WHEN kind = 0 THEN lines END), 0), COALESCE(SUM(bytes), 0),
                  COALESCE(SUM(content_bytes), 0), COALESCE(SUM(expected), 0),
                  COALESCE(SUM(retries), 0)
-             FROM file",
+             FROM file WHERE state <> 4",
             [],
             |row| {
                 let number = |index: usize| row.get::<_, i64>(index).map(i64::unsigned_abs);
@@ -265,10 +269,11 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     let state = match number_of_state {
         0 => State::Wanted,
         1 | 3 => State::There,
+        4 => State::Joined,
         _ => State::GivenUp,
     };
     let done = match (state, row.get::<_, Option<String>>("name")?) {
-        (State::There, Some(name)) => Some(Done {
+        (State::There | State::Joined, Some(name)) => Some(Done {
             name,
             attempt: number("attempt")?.unwrap_or(0),
             lines: number("lines")?.unwrap_or(0),
@@ -297,6 +302,7 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         expected: number("expected")?,
         state,
         is_stored: number_of_state == 3,
+        joined: row.get::<_, Option<u32>>("joined_into")?.zip(number("line_offset")?),
         done,
         trouble,
     })

@@ -15,7 +15,8 @@ CREATE TABLE IF NOT EXISTS file (
     url TEXT NOT NULL,
     -- What the manifest says of it.
     expected INTEGER,
-    -- 0 wanted, 1 there, 2 given up, 3 there and in its object store.
+    -- 0 wanted, 1 there, 2 given up, 3 there and in its object store, 4 joined with others of its
+    -- type into a file that has a row of its own.
     state INTEGER NOT NULL DEFAULT 0,
     name TEXT,
     attempt INTEGER,
@@ -27,9 +28,13 @@ CREATE TABLE IF NOT EXISTS file (
     retries INTEGER,
     code TEXT,
     message TEXT,
+    -- Of a joined one: the file that it is in, and how many lines stand before it there.
+    joined_into INTEGER,
+    line_offset INTEGER,
     UNIQUE (page, kind, position)
 );
 CREATE INDEX IF NOT EXISTS file_state ON file (state, id);
+CREATE INDEX IF NOT EXISTS file_joined ON file (joined_into, sequence);
 CREATE INDEX IF NOT EXISTS file_name ON file (kind, type, sequence);
 
 CREATE TABLE IF NOT EXISTS finding (

@@ -14,7 +14,7 @@ use super::super::ledger::Ledger;
 use super::super::place::{self, MARKER, ledgers};
 use super::super::receipt;
 use super::super::request::ExportRequest;
-use super::super::store::Compression;
+use super::super::store::Shape;
 use super::bucket::{Bucket, Surely};
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Result};
@@ -42,12 +42,13 @@ pub async fn open_or_begin(
     server: &Server,
     request: &ExportRequest,
     mode: Mode,
-    compression: Compression,
+    shape: impl Into<Shape>,
     now: Timestamp,
 ) -> Result<Begun, Halt> {
+    let shape = shape.into();
     if let Some(id) = marked(bucket).await? {
         let ledger = open(state, bucket, &id).await?;
-        place::same(&place::identity(&ledger)?, server, request, mode, compression)?;
+        place::same(&place::identity(&ledger)?, server, request, mode, shape)?;
         ledger.note(&[("marked", true.into())])?;
         return Ok(Begun { ledger, note: None });
     }
@@ -64,12 +65,12 @@ pub async fn open_or_begin(
         // Its marker did not get there.
         Some((folder, false)) => {
             let ledger = Ledger::open(&folder)?;
-            match place::same(&place::identity(&ledger)?, server, request, mode, compression) {
+            match place::same(&place::identity(&ledger)?, server, request, mode, shape) {
                 Ok(()) => ledger,
-                Err(_) => begin(state, bucket, server, request, mode, compression, now)?,
+                Err(_) => begin(state, bucket, server, request, mode, shape, now)?,
             }
         }
-        None => begin(state, bucket, server, request, mode, compression, now)?,
+        None => begin(state, bucket, server, request, mode, shape, now)?,
     };
     let identity = place::identity(&ledger)?;
     let made = bucket.create(MARKER, place::marker(&identity.id).into()).await?;
@@ -160,7 +161,7 @@ fn begin(
     server: &Server,
     request: &ExportRequest,
     mode: Mode,
-    compression: Compression,
+    shape: Shape,
     now: Timestamp,
 ) -> Result<Ledger> {
     let id = Uuid::new_v4().to_string();
@@ -176,7 +177,8 @@ fn begin(
         address: Some(bucket.address().clone()),
         request: request.clone(),
         mode,
-        compression,
+        compression: shape.compression,
+        split: shape.split,
         created_at: now,
     };
     ledger.note(&[("export", json!(identity))])?;

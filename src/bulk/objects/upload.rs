@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, TryStreamExt as _};
 
 use super::super::halt::Halt;
+use super::super::join;
 use super::super::ledger::{Done, Ledger, Upload};
 use super::super::receipt;
 use super::super::store::hex;
@@ -83,7 +84,10 @@ impl Uploads {
             let batch = self.ledger.staged(last, AHEAD)?;
             let Some(end) = batch.last() else { return Ok(()) };
             last = end.id;
-            let files = batch.into_iter().filter_map(|file| Some((file.id, file.done?)));
+            let files = batch
+                .into_iter()
+                .filter_map(|file| Some((file.id, file.done?)))
+                .filter(|(_, done)| !join::is_part(&done.name));
             stream::iter(files.map(Ok))
                 .try_for_each_concurrent(parallel, |(id, done)| async move {
                     self.file(id, &done).await

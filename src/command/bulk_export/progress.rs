@@ -100,6 +100,7 @@ impl Screen {
                 state.waiting =
                     format!("{output} files of data, {error} of errors, {deleted} of deletions");
             }
+            Event::Joining { name } => state.waiting = format!("joining {name}"),
             Event::FilesBegin { files, done } => {
                 (state.total, state.done) = (*files, *done);
                 state.since = Instant::now();

@@ -199,7 +199,7 @@ pub(in crate::command) fn destroy(ledger: &Ledger, folder: &Path) -> Result<u64>
     for name in [receipt::NAME, "log.ndjson", place::MARKER] {
         remove(&folder.join(name))?;
     }
-    for below in ["error", "deleted", ""] {
+    for below in ["error", "deleted", "parts", ""] {
         // One that holds something else stays.
         let _ = std::fs::remove_dir(folder.join(below));
     }
