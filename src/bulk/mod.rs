@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod lines;
 mod links;
 pub mod manifest;
+pub mod migrate;
 pub mod place;
 pub mod receipt;
 pub mod request;

@@ -302,7 +302,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
         folder,
         server,
         &request,
-        mode(args, folder, context, &inventory, server, &request).await?,
+        mode(args.mode, folder, context, &inventory, server, &request).await?,
         args.compress.into(),
         context.clock.now(),
     )?;
@@ -310,15 +310,15 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
 }
 
 /// What `--mode` comes to. An export that was begun keeps its own.
-async fn mode(
-    args: &RunArgs,
+pub(super) async fn mode(
+    wanted: ModeArg,
     folder: &Path,
     context: &Context,
     inventory: &Inventory,
     server: &Server,
     request: &ExportRequest,
 ) -> Result<Mode> {
-    match args.mode {
+    match wanted {
         ModeArg::Bulk => return Ok(Mode::Bulk),
         ModeArg::Crawl => return Ok(Mode::Crawl),
         ModeArg::Auto => {}
