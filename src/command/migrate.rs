@@ -33,7 +33,8 @@ const TELL_EVERY: u64 = 60;
 
 /// Move a server's data to another server, and prove that they are the same there
 ///
-/// Exports SOURCE, imports into TARGET under the same ids, then compares: counts by type on both
+/// Exports SOURCE (everything, unless flags say less), imports into TARGET under the same ids, then
+/// compares: counts by type on both
 /// sides, a sample of each type as content, and where its references lead. Run the same command
 /// again after whatever stopped it; once all is there only the comparison is made again. It writes
 /// to TARGET: it asks before, or wants --yes. The exit code is 0 when they are proven to be the
@@ -390,8 +391,23 @@ impl Step<'_> {
         if report.was_done {
             self.check_export().await?;
         }
+        let before = match &book.before {
+            Some(before) => before.clone(),
+            None => {
+                let reader = self.reader(target).await?;
+                count::counts(&reader, counts.keys()).await.map_err(Error::from)?
+            }
+        };
         let types: Vec<String> =
             counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let had: u64 = before.values().flatten().sum();
+        if had > 0 {
+            context.notice(&format!(
+                "note: {} had {had} resources of these types before; those with the same ids are \
+                 replaced",
+                target.name
+            ));
+        }
         let question = format!(
             "Write {total} resources of {} ({}) to {} ({})?",
             self.source.name,
@@ -401,8 +417,6 @@ impl Step<'_> {
         );
         super::confirm(context, &question)?;
         if book.before.is_none() {
-            let reader = self.reader(target).await?;
-            let before = count::counts(&reader, counts.keys()).await.map_err(Error::from)?;
             book.before = Some(before);
             book.write(folder)?;
         }

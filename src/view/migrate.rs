@@ -44,6 +44,16 @@ impl Plan<'_> {
     #[must_use]
     pub fn output(self) -> Output {
         let export = &self.export.json;
+        let is_crawl = self.mode == "crawl";
+        let request = match is_crawl {
+            true => Value::Null,
+            false => json!({
+                "method": export["method"],
+                "url": export["url"],
+                "headers": export["headers"],
+                "body": export["body"],
+            }),
+        };
         let json = json!({
             "schema": "fhirctl/migrate-plan/v1",
             "fhirctl_version": super::FHIRCTL_VERSION,
@@ -51,12 +61,7 @@ impl Plan<'_> {
             "target": side(self.target),
             "output_dir": self.folder.display().to_string(),
             "mode": self.mode,
-            "request": {
-                "method": export["method"],
-                "url": export["url"],
-                "headers": export["headers"],
-                "body": export["body"],
-            },
+            "request": request,
             "family": self.family,
             "reason": self.reason,
             "sample_per_type": self.per_type,
@@ -77,7 +82,10 @@ impl Plan<'_> {
             ]),
             Block::Blank,
         ];
-        document.extend(self.export.document);
+        match is_crawl {
+            true => document.push(Block::text("By searches, page by page. Nothing was sent.")),
+            false => document.extend(self.export.document),
+        }
         Output { json, document, ..Output::default() }
     }
 }
@@ -211,7 +219,10 @@ impl Migration<'_> {
             ]));
         }
         document.push(Block::Blank);
-        document.push(Block::text(format!("Which resources, one by one: {}", report.display())));
+        document.push(Block::text(match self.evidence.is_proven() {
+            true => format!("The report: {}", report.display()),
+            false => format!("Which resources, one by one: {}", report.display()),
+        }));
         Output { json, document, rows: Some(rows), ..Output::default() }
     }
 

@@ -296,3 +296,32 @@ fn killed_at_any_instant_it_goes_on_and_ends_equal() {
     let types = report["types"].as_array().unwrap();
     assert!(types.iter().all(|it| it["equal"] == it["exported"]), "{report:#}");
 }
+
+#[test]
+fn a_target_that_fetches_by_itself_is_held_against_the_export_too() {
+    let scene = Scene::new();
+    let (output, code) =
+        scene.migrate(&["--family", "hapi", "--serve", "127.0.0.1:0", "--compress", "gzip"]);
+    assert_eq!((code, &output["status"]), (0, &json!("proven")), "{output:#}");
+    assert_eq!(output["import"]["family"], "hapi");
+    ask(&scene.new, "DELETE", &format!("Patient/{}", any_patient(&scene)), "");
+    assert_eq!(scene.migrate(&[]).1, 65);
+}
+
+/// Any patient of the source.
+fn any_patient(scene: &Scene) -> String {
+    let answer = ask(&scene.old, "GET", "Patient?_count=1", "");
+    let bundle: Value = serde_json::from_str(&answer[answer.find('{').unwrap()..]).unwrap();
+    bundle["entry"][0]["resource"]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_source_without_an_export_is_searched_page_by_page() {
+    let scene = Scene::new();
+    let (plan, _) = scene.desk.json(&["migrate", "old", "new", "--dry-run", "--mode", "crawl"]);
+    assert_schema("migrate-plan", &plan);
+    assert_eq!((&plan["mode"], &plan["request"]), (&json!("crawl"), &Value::Null));
+    let (output, code) = scene.migrate(&["--mode", "crawl"]);
+    assert_eq!((code, &output["status"]), (0, &json!("proven")), "{output:#}");
+    assert_eq!(output["export"]["mode"], "crawl");
+}

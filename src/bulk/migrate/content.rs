@@ -471,7 +471,7 @@ mod tests {
             "{}",
             "{\"resourceType\":1}",
             "{\"resourceType\":\"A\"",
-            &deep(100_000),
+            &deep(10_000),
         ] {
             assert!(Content::read(text).is_none());
         }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::ask::{Found, Reader};
+use crate::bulk::crawl::Declared;
 use crate::bulk::halt::Halt;
 use crate::bulk::import::order::key;
 use crate::bulk::import::report::Counts;
@@ -66,6 +67,17 @@ pub async fn counts(reader: &Reader, types: impl Iterator<Item = &String>) -> Re
         counts.insert(resource_type.clone(), counter.count(resource_type).await?);
     }
     Ok(counts)
+}
+
+/// The types that a server can be searched for; `None` when its CapabilityStatement cannot be read.
+///
+/// # Errors
+/// When it cannot be reached or refuses the credential.
+pub async fn searchable(reader: &Reader) -> Result<Option<Vec<String>>, Halt> {
+    let Found::Body(body) = reader.read("metadata", limits::BODY_BYTES).await? else {
+        return Ok(None);
+    };
+    Ok(serde_json::from_slice::<Declared>(&body).ok().map(|declared| declared.searchable_types()))
 }
 
 impl Counter<'_> {

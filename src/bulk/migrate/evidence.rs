@@ -10,6 +10,26 @@ use crate::bulk::import::report::Note;
 /// Resources that are told one by one.
 const TOLD: usize = 10_000;
 
+/// Types that a server may have of its own and change by itself: that it has more of them than it
+/// exported is worth telling, and no loss.
+const OF_SERVERS: [&str; 15] = [
+    "AuditEvent",
+    "CapabilityStatement",
+    "CodeSystem",
+    "CompartmentDefinition",
+    "ConceptMap",
+    "GraphDefinition",
+    "ImplementationGuide",
+    "MessageDefinition",
+    "NamingSystem",
+    "OperationDefinition",
+    "SearchParameter",
+    "StructureDefinition",
+    "StructureMap",
+    "TerminologyCapabilities",
+    "ValueSet",
+];
+
 /// Everything that a proof found.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
@@ -25,6 +45,8 @@ pub struct Evidence {
     /// References that lead nowhere on the target, one by one.
     pub unresolved: Vec<Unresolved>,
     pub findings: Vec<Note>,
+    /// Whether the source says which types it has.
+    pub is_declaring: bool,
 }
 
 /// The resources of one type on both sides.
@@ -180,6 +202,11 @@ impl Evidence {
             contents(of_type, circumstances, &mut findings);
         }
         self.of_references(circumstances, &mut findings);
+        if circumstances.is_whole && !self.is_declaring {
+            let source = circumstances.source;
+            let message = format!("which types {source} has beside those is unknown");
+            findings.push(Note::new("warning", "bulk.count_unknown", message));
+        }
         if !self.noted.is_empty() {
             let message = format!("{} adds to meta; that stands apart", circumstances.target);
             findings.push(Note::new("note", "bulk.content_differs", message));
@@ -248,17 +275,21 @@ fn counts(it: &OfType, circumstances: Circumstances<'_>, findings: &mut Vec<Note
     match it.source {
         None => say("warning", "bulk.count_unknown", format!("how many {source} has is unknown")),
         Some(now) if is_whole && now != it.exported => {
-            let exported = it.exported;
-            say(
-                "error",
-                "bulk.count_differs",
-                format!(
+            let is_own = OF_SERVERS.contains(&name.as_str());
+            let severity = if is_own { "warning" } else { "error" };
+            let what = match it.exported {
+                0 => format!("{source} has {now}, and none of them was exported"),
+                exported => format!(
                     "{source} has {now} now, {exported} were exported: it has changed since, or \
                      the export is not the whole"
                 ),
-            );
+            };
+            say(severity, "bulk.count_differs", what);
         }
         Some(_) => {}
+    }
+    if it.exported == 0 {
+        return;
     }
     let Some(now) = it.target else {
         say("warning", "bulk.count_unknown", format!("how many {target} has is unknown"));
@@ -333,7 +364,8 @@ mod tests {
     }
 
     fn told(of_type: OfType, circumstances: Circumstances<'_>) -> Vec<String> {
-        let mut evidence = Evidence { types: vec![of_type], ..Evidence::default() };
+        let mut evidence =
+            Evidence { types: vec![of_type], is_declaring: true, ..Evidence::default() };
         evidence.conclude(circumstances);
         assert_eq!(evidence.is_proven(), evidence.findings.iter().all(|it| it.severity != "error"));
         evidence.findings.iter().map(|it| format!("{} {}", it.severity, it.code)).collect()
@@ -370,6 +402,10 @@ mod tests {
         ] {
             assert_eq!(told(of_type.clone(), circumstances()), expected, "{of_type:?}");
         }
+        let left =
+            |name: &str| OfType { r#type: name.to_owned(), source: Some(3), ..OfType::default() };
+        assert_eq!(told(left("Observation"), circumstances()), ["error bulk.count_differs"]);
+        assert_eq!(told(left("AuditEvent"), circumstances()), ["warning bulk.count_differs"]);
         let part = Circumstances { is_whole: false, ..circumstances() };
         assert_eq!(told(of(Some(1000), Some(0), 10, Some(10)), part), [""; 0]);
         let walked = Circumstances { is_crawl: true, ..circumstances() };

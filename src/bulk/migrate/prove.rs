@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::ask::{Found, Reader};
 use super::choose::{self, Choice};
 use super::content::{Compared, Content, Reference, compare};
-use super::count::counts;
+use super::count::{counts, searchable};
 use super::evidence::{Circumstances, Evidence, OfResource, OfType, Unresolved};
 use crate::bulk::halt::Halt;
 use crate::bulk::import::order::key;
@@ -94,7 +94,7 @@ impl Proof<'_> {
         let types = || self.exported.keys();
         let (source, target) =
             tokio::try_join!(counts(self.source, types()), counts(self.target, types()))?;
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence { is_declaring: true, ..Evidence::default() };
         evidence.sample.seed = self.seed;
         evidence.sample.per_type = self.most.map(|most| most as u64);
         let mut types: BTreeMap<String, OfType> = BTreeMap::new();
@@ -113,6 +113,9 @@ impl Proof<'_> {
             };
             types.insert(name.clone(), of_type);
         }
+        if self.is_whole {
+            self.left_out(&mut types, &mut evidence).await?;
+        }
         self.compare(&choice, &mut types, &mut evidence).await?;
         evidence.types = types.into_values().collect();
         evidence.conclude(Circumstances {
@@ -122,6 +125,29 @@ impl Proof<'_> {
             is_crawl: self.is_crawl,
         });
         Ok(evidence)
+    }
+
+    /// Types that the source has and the export has not.
+    async fn left_out(
+        &self,
+        types: &mut BTreeMap<String, OfType>,
+        evidence: &mut Evidence,
+    ) -> Result<(), Halt> {
+        let Some(mut others) = searchable(self.source).await? else {
+            evidence.is_declaring = false;
+            return Ok(());
+        };
+        others.retain(|name| !self.exported.contains_key(name));
+        others.sort_unstable();
+        others.dedup();
+        for (name, count) in counts(self.source, others.iter()).await? {
+            if let Some(count) = count.filter(|count| *count > 0) {
+                let of_type =
+                    OfType { r#type: name.clone(), source: Some(count), ..OfType::default() };
+                types.insert(name, of_type);
+            }
+        }
+        Ok(())
     }
 
     async fn choose(&self) -> Result<Choice, Halt> {
