@@ -173,7 +173,7 @@ pub async fn run(args: &MigrateArgs, context: &Context) -> Result<Outcome> {
     notes.iter().for_each(|note| context.notice(&format!("note: {note}")));
     book.write(&folder)?;
     let step = Step { args, context, inventory: &inventory, source, target, folder: &folder };
-    let report = step.export(&scope).await?;
+    let report = step.export(&scope, book.imported.is_some()).await?;
     let imported = match book.imported.clone() {
         Some(imported) => {
             context.notice("note: everything was imported before; only the comparison is made");
@@ -308,11 +308,10 @@ fn max_line(args: &MigrateArgs) -> usize {
     usize::from(args.max_line) * (MAX_LINE / 16)
 }
 
-/// Whether all that a server has was asked for.
+/// Whether all that a server has of some types was asked for.
 fn is_whole(scope: &ExportRequest) -> bool {
-    let ExportRequest { level, types, since, until, type_filters, elements, patients, .. } = scope;
+    let ExportRequest { level, since, until, type_filters, elements, patients, .. } = scope;
     *level == Level::System
-        && types.is_empty()
         && since.is_none()
         && until.is_none()
         && type_filters.is_empty()
@@ -331,17 +330,25 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    async fn export(&self, scope: &ExportRequest) -> Result<Report> {
+    /// `is_over`: it was, and keeps what it is whatever the flags say now.
+    async fn export(&self, scope: &ExportRequest, is_over: bool) -> Result<Report> {
         let Step { args, context, inventory, source, .. } = *self;
         let folder = self.folder.join("export");
-        let mode = mode(args.mode, &folder, context, inventory, source, scope).await?;
+        let known = if is_over { place::known(&state()?, &folder)? } else { None };
+        let (mode, compression) = match known {
+            Some(known) => (known.mode, known.compression),
+            None => {
+                let mode = mode(args.mode, &folder, context, inventory, source, scope).await?;
+                (mode, args.compress.into())
+            }
+        };
         let ledger = place::open_or_begin(
             &state()?,
             &folder,
             source,
             scope,
             mode,
-            args.compress.into(),
+            compression,
             context.clock.now(),
         )?;
         let how = HowArgs {
@@ -483,6 +490,7 @@ impl Step<'_> {
             seed: args.seed.unwrap_or(book.seed),
             most: args.sample.0.map(|most| most as usize),
             is_whole: is_whole(scope),
+            types: &scope.types,
             is_crawl: report.identity.mode == Mode::Crawl,
             tell: &tell,
         };
@@ -558,6 +566,8 @@ mod tests {
         assert!(!is_whole(&ExportRequest::new(Level::Patient)));
         let since = Some("2026-01-01T00:00:00Z".to_owned());
         assert!(!is_whole(&ExportRequest { since, ..whole.clone() }));
-        assert!(!is_whole(&ExportRequest { types: vec!["Patient".to_owned()], ..whole }));
+        let until = Some("2026-01-01T00:00:00Z".to_owned());
+        assert!(!is_whole(&ExportRequest { until, ..whole.clone() }));
+        assert!(is_whole(&ExportRequest { types: vec!["Patient".to_owned()], ..whole }));
     }
 }

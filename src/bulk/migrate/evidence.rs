@@ -137,7 +137,7 @@ pub struct Unresolved {
 pub struct Circumstances<'a> {
     pub source: &'a str,
     pub target: &'a str,
-    /// Everything that the source has was asked for.
+    /// Everything that the source has of the types was asked for.
     pub is_whole: bool,
     /// A search that is walked may meet a resource twice.
     pub is_crawl: bool,

@@ -37,7 +37,10 @@ pub struct Proof<'a> {
     pub seed: u64,
     /// Most of each type; `None`: all.
     pub most: Option<usize>,
+    /// Everything that the source has of the types was asked for.
     pub is_whole: bool,
+    /// Those that were asked for; none: all.
+    pub types: &'a [String],
     pub is_crawl: bool,
     pub tell: &'a (dyn Fn(Told) + Sync),
 }
@@ -133,7 +136,11 @@ impl Proof<'_> {
         types: &mut BTreeMap<String, OfType>,
         evidence: &mut Evidence,
     ) -> Result<(), Halt> {
-        let Some(mut others) = searchable(self.source).await? else {
+        let wanted = match self.types {
+            [] => searchable(self.source).await?,
+            types => Some(types.to_vec()),
+        };
+        let Some(mut others) = wanted else {
             evidence.is_declaring = false;
             return Ok(());
         };
