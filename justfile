@@ -26,6 +26,7 @@ counterparts:
     tests/counterparts/sign_in.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/cloud_sign_in.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/mutual_tls.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/migrate.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
 
 # Speed against peers. A missed figure is said, and does not keep the next from being measured.
 bench:

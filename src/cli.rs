@@ -43,6 +43,7 @@ pub enum Command {
     BulkExport(Box<command::bulk_export::BulkExportArgs>),
     Sync(Box<command::sync::SyncArgs>),
     BulkImport(Box<command::bulk_import::BulkImportArgs>),
+    Migrate(Box<command::migrate::MigrateArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),

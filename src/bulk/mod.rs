@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod lines;
 mod links;
 pub mod manifest;
+pub mod migrate;
 pub mod objects;
 pub mod place;
 pub mod receipt;

@@ -323,7 +323,8 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     for note in &notes {
         context.notice(&format!("note: {note}"));
     }
-    let mode = mode(args, &destination, context, &inventory, server, &request).await?;
+    let shape = Shape { compression: args.compress.into(), split: args.split_by.into() };
+    let mode = mode(args.mode, &destination, context, &inventory, server, &request).await?;
     let (state, now) = (state()?, context.clock.now());
     let ledger = match &destination {
         Destination::Folder(folder) => place::open_or_begin(
@@ -332,7 +333,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
             server,
             &request,
             mode,
-            Shape { compression: args.compress.into(), split: args.split_by.into() },
+            shape,
             now,
         )?,
         Destination::Store(address) => {
@@ -343,7 +344,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
                 server,
                 &request,
                 mode,
-                Shape { compression: args.compress.into(), split: args.split_by.into() },
+                shape,
                 now,
             );
             let begun = begun.await.map_err(Error::from)?;
@@ -357,15 +358,15 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
 }
 
 /// What `--mode` comes to. An export that was begun keeps its own.
-async fn mode(
-    args: &RunArgs,
+pub(super) async fn mode(
+    wanted: ModeArg,
     destination: &Destination,
     context: &Context,
     inventory: &Inventory,
     server: &Server,
     request: &ExportRequest,
 ) -> Result<Mode> {
-    match args.mode {
+    match wanted {
         ModeArg::Bulk => return Ok(Mode::Bulk),
         ModeArg::Crawl => return Ok(Mode::Crawl),
         ModeArg::Auto => {}

@@ -1,6 +1,6 @@
 //! `bulk-import NAME SOURCE…`: NDJSON into a server, in bundles or fetched by the server itself.
 
-mod pulls;
+pub(super) mod pulls;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -140,6 +140,57 @@ struct Job<'a> {
 /// goes on later, 77 when it does not permit writing.
 pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
     let begun = Instant::now();
+    let (job, caller) = prepare(args, context).await?;
+    if args.dry_run {
+        return job.dry_run().await;
+    }
+    job.confirm()?;
+    Ok(job.carry_out(&caller, begun).await?.outcome)
+}
+
+/// What an import was, for a command that is made of several.
+pub(super) struct Imported {
+    pub(super) outcome: Outcome,
+    pub(super) id: String,
+    pub(super) ledger: PathBuf,
+    pub(super) family: &'static str,
+    pub(super) reason: String,
+    pub(super) summary: Summary,
+    /// The folder of what was refused.
+    pub(super) rejects: Option<PathBuf>,
+}
+
+/// Imports without asking: the caller has.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn import(args: &BulkImportArgs, context: &Context) -> Result<Imported> {
+    let begun = Instant::now();
+    let (job, caller) = prepare(args, context).await?;
+    job.carry_out(&caller, begun).await
+}
+
+/// Which way the resources would go in, with the reason.
+///
+/// # Errors
+/// Exit 64 where it has to be said.
+pub(super) async fn way(
+    args: &BulkImportArgs,
+    context: &Context,
+) -> Result<(&'static str, String)> {
+    let inventory = context.load_inventory()?;
+    let server = super::check::exact(&inventory, &args.name)?;
+    let caller = Caller::new(server, &context.surroundings(&inventory)).await;
+    let caller = caller.map_err(|failure| Error::from(Halt::of(failure, false)))?;
+    let (way, reason) = pulls::choose(args, server, &caller).await?;
+    Ok((way_name(way), reason))
+}
+
+/// An import that nothing has been sent of yet.
+async fn prepare<'a>(
+    args: &'a BulkImportArgs,
+    context: &'a Context,
+) -> Result<(Job<'a>, Arc<Caller>)> {
     let inventory = context.load_inventory()?;
     let server = super::check::exact(&inventory, &args.name)?.clone();
     if server.state(context.clock.now()) == State::Inactive {
@@ -181,34 +232,7 @@ pub async fn run(args: &BulkImportArgs, context: &Context) -> Result<Outcome> {
         way,
         reason,
     };
-    if args.dry_run {
-        return job.dry_run().await;
-    }
-    job.confirm()?;
-    let mut ledger = Ledger::open(&job.folder)?;
-    if args.again {
-        ledger.forget()?;
-    }
-    let done = job.import(&caller, &mut ledger).await;
-    if done.is_err() && way == Way::Bundles {
-        // What was refused so far can be looked at while the rest waits.
-        let _ = job.write_rejects(&mut ledger);
-    }
-    job.record(&mut ledger, &done);
-    let done = done.map_err(|error| {
-        error.hint(format!("the ledger of this import: {}", job.folder.display()))
-    })?;
-    job.tidy();
-    let exit = match done.summary.rejected() {
-        0 => Exit::OK,
-        _ => Exit::DATA,
-    };
-    let shown = show::Shown {
-        done: &done,
-        exit,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    Ok(Outcome { output: Some(job.output(&shown)), exit })
+    Ok((job, caller))
 }
 
 fn inputs(args: &BulkImportArgs, imports: &Path) -> Result<Vec<Input>> {
@@ -258,6 +282,42 @@ fn identity(
 }
 
 impl Job<'_> {
+    /// Imports from where it stands to the end.
+    async fn carry_out(&self, caller: &Arc<Caller>, begun: Instant) -> Result<Imported> {
+        let mut ledger = Ledger::open(&self.folder)?;
+        if self.args.again {
+            ledger.forget()?;
+        }
+        let done = self.import(caller, &mut ledger).await;
+        if done.is_err() && self.way == Way::Bundles {
+            // What was refused so far can be looked at while the rest waits.
+            let _ = self.write_rejects(&mut ledger);
+        }
+        self.record(&mut ledger, &done);
+        let done = done.map_err(|error| {
+            error.hint(format!("the ledger of this import: {}", self.folder.display()))
+        })?;
+        self.tidy();
+        let exit = match done.summary.rejected() {
+            0 => Exit::OK,
+            _ => Exit::DATA,
+        };
+        let shown = show::Shown {
+            done: &done,
+            exit,
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        Ok(Imported {
+            outcome: Outcome { output: Some(self.output(&shown)), exit },
+            id: self.id.clone(),
+            ledger: self.folder.clone(),
+            family: way_name(self.way),
+            reason: self.reason.clone(),
+            rejects: done.has_rejects.then(|| self.rejects_folder().to_owned()),
+            summary: done.summary,
+        })
+    }
+
     fn confirm(&self) -> Result<()> {
         let files = match self.args.sources.len() {
             1 => self.args.sources[0].split('?').next().unwrap_or_default().to_owned(),
@@ -417,7 +477,7 @@ fn way_name(way: Way) -> &'static str {
 }
 
 /// `5MB`, `16MiB`, `100000`.
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     let wrong = || "write it as a number and a unit, such as 500KB, 5MB or 16MiB".to_owned();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);

@@ -23,6 +23,7 @@ pub mod lint;
 pub mod list;
 pub mod maintenance;
 pub mod man;
+pub mod migrate;
 pub mod remove;
 pub mod rename;
 pub mod sandbox;

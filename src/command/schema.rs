@@ -104,6 +104,13 @@ const SCHEMAS: &[Entry] = &[
         kept(include_str!("../../data/schema/bulk-import.json"))
     }),
     ("sync", "fhirctl sync -o json", || kept(include_str!("../../data/schema/sync.json"))),
+    ("migrate", "fhirctl migrate -o json", || kept(include_str!("../../data/schema/migrate.json"))),
+    ("migrate-plan", "fhirctl migrate --dry-run -o json", || {
+        kept(include_str!("../../data/schema/migrate-plan.json"))
+    }),
+    ("migration-report", "migration.json of a migration", || {
+        kept(include_str!("../../data/schema/migration-report.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

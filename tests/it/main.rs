@@ -17,6 +17,7 @@ mod generated;
 mod http;
 mod inventory;
 mod lint;
+mod migrate;
 mod personas;
 mod presets;
 mod register;

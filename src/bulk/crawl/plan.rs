@@ -95,6 +95,12 @@ impl Declared {
         }
     }
 
+    /// The names of the types that can be searched.
+    #[must_use]
+    pub fn searchable_types(&self) -> Vec<String> {
+        self.searchable().iter().map(|it| it.r#type.clone()).collect()
+    }
+
     /// Types that can be searched.
     fn searchable(&self) -> Vec<&Resource> {
         let resources = self.rest.iter().flat_map(|rest| &rest.resource);

@@ -18,7 +18,7 @@ pub mod ledger;
 pub mod offer;
 pub mod order;
 pub mod plan;
-mod post;
+pub(in crate::bulk) mod post;
 pub mod pull;
 pub mod rejects;
 pub mod report;

@@ -23,7 +23,7 @@ const FHIR_JSON: &str = "application/fhir+json";
 const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// The built-in rate limit is meant for checks. Bundles are paced by the window; another limit,
 /// which somebody has set, holds for them too.
-const FOR_CHECKS: RateLimit = RateLimit { requests_per_second: 5.0, burst: 10 };
+pub(in crate::bulk) const FOR_CHECKS: RateLimit = RateLimit { requests_per_second: 5.0, burst: 10 };
 /// What all bundles have in common.
 pub(super) struct Shared {
     pub(super) caller: Arc<Caller>,

@@ -28,6 +28,19 @@ pub(in crate::command) fn usual_level(server: &Server) -> Result<Level> {
         .hint("--group ID; the organisation that runs the server knows it"))
 }
 
+/// What is exported when all of a server is meant and nobody says more.
+///
+/// # Errors
+/// Exit 64 where it has to be said.
+pub(in crate::command) fn widest_level(server: &Server) -> Result<Level> {
+    match bulk(server) {
+        Some((_, bulk)) if !bulk.levels.is_empty() && !bulk.levels.contains(&BulkLevel::System) => {
+            usual_level(server)
+        }
+        _ => Ok(Level::System),
+    }
+}
+
 /// The pause between two looks that the vendor asks for, where the server itself says nothing.
 pub(in crate::command) fn pause(server: &Server) -> Option<Duration> {
     bulk(server).and_then(|(_, bulk)| bulk.poll_every).map(|every| every.0)
