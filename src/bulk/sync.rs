@@ -3,6 +3,8 @@
 //! `current` is a link to one state, a folder with one file a type. A new state is built beside it
 //! and the link is moved in one step, so that a reader sees one or the other and never a half.
 
+pub mod stored;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -102,28 +104,43 @@ impl Book {
                     )
                     .hint("choose an empty folder, or one that is not there yet"));
                 }
-                return Ok(Book {
-                    schema: "fhirctl/sync-book/v1".to_owned(),
-                    server: server.to_owned(),
-                    url: url.to_owned(),
-                    scope,
-                    watermark: None,
-                    begun: 0,
-                    pending: None,
-                    runs: Vec::new(),
-                });
+                return Ok(Book::fresh(server, url, scope));
             }
             Err(error) => return Err(Error::io("read", &path, &error)),
         };
-        let book: Book = serde_json::from_str(&text).map_err(|error| {
-            Error::new(ErrorKind::Data, format!("{} cannot be read: {error}", path.display()))
-                .hint("begin anew in another folder")
+        Book::parse(&text, &path.display().to_string(), server, url, &scope)
+    }
+
+    fn fresh(server: &str, url: &str, scope: ExportRequest) -> Book {
+        Book {
+            schema: "fhirctl/sync-book/v1".to_owned(),
+            server: server.to_owned(),
+            url: url.to_owned(),
+            scope,
+            watermark: None,
+            begun: 0,
+            pending: None,
+            runs: Vec::new(),
+        }
+    }
+
+    /// A book that was kept, which has to be of this server and scope.
+    fn parse(
+        text: &str,
+        shown: &str,
+        server: &str,
+        url: &str,
+        scope: &ExportRequest,
+    ) -> Result<Book> {
+        let book: Book = serde_json::from_str(text).map_err(|error| {
+            Error::new(ErrorKind::Data, format!("{shown} cannot be read: {error}"))
+                .hint("begin anew in another place")
         })?;
         let other = if book.server != server {
             Some(format!("it is of {}", book.server))
         } else if book.url != url {
             Some("the server had another URL".to_owned())
-        } else if book.scope != scope {
+        } else if book.scope != *scope {
             Some("its scope is another".to_owned())
         } else {
             None
@@ -131,7 +148,7 @@ impl Book {
         match other {
             Some(what) => Err(Error::new(
                 ErrorKind::CannotCreate,
-                format!("{} is kept current for something else: {what}", folder.display()),
+                format!("{shown} is kept current for something else: {what}"),
             )
             .hint("one directory has one server and one scope; choose another")),
             None => Ok(book),
@@ -265,7 +282,7 @@ fn merge(before: Option<&Path>, export: &Path, to: &Path) -> Result<Applied> {
     for (name, path) in files(export)? {
         changed.entry(name).or_default().push(path);
     }
-    let deleted = deletions(&export.join("deleted"))?;
+    let deleted = deletions(&export.join("deleted"))?.resources;
     let mut types: BTreeSet<String> = changed.keys().cloned().collect();
     if let Some(before) = before {
         types.extend(files(before)?.into_iter().map(|(name, _)| name));
@@ -273,48 +290,62 @@ fn merge(before: Option<&Path>, export: &Path, to: &Path) -> Result<Applied> {
     for name in types {
         let new = changed.get(&name).map(Vec::as_slice).unwrap_or_default();
         let path = to.join(format!("{name}.ndjson"));
-        let broken = |error: std::io::Error| cannot_write(&path, &error);
-        let mut out = BufWriter::with_capacity(256 * 1024, create(&path).map_err(broken)?);
-        let mut count = 0;
-        if let Some(before) = before {
-            let mut replaced = HashSet::new();
-            for file in new {
-                each(file, &mut |_, id| {
-                    replaced.insert(hash(&name, id));
-                    Ok(())
-                })?;
-            }
-            let old = before.join(format!("{name}.ndjson"));
-            if old.exists() {
-                each(&old, &mut |line, id| {
-                    let hash = hash(&name, id);
-                    if deleted.contains(&hash) && !replaced.contains(&hash) {
-                        applied.deleted += 1;
-                    } else if !replaced.contains(&hash) {
-                        out.write_all(line).map_err(broken)?;
-                        count += 1;
-                    }
-                    Ok(())
-                })?;
-            }
-        }
-        for file in new {
-            each(file, &mut |line, _| {
-                out.write_all(line).map_err(broken)?;
-                count += 1;
-                applied.received += 1;
-                Ok(())
-            })?;
-        }
-        let file = out.into_inner().map_err(|error| broken(error.into_error()))?;
-        file.sync_all().map_err(broken)?;
-        if count == 0 {
-            std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, &error))?;
-        } else {
+        let old = before.map(|before| before.join(format!("{name}.ndjson")));
+        let old = old.filter(|old| old.exists());
+        let count = merge_type(&name, old.as_deref(), new, &deleted, &path, &mut applied)?;
+        if count > 0 {
             applied.counts.insert(name, count);
         }
     }
     Ok(applied)
+}
+
+/// Writes the new state of one type, and gives how many resources it has; without any there is no
+/// file.
+fn merge_type(
+    name: &str,
+    old: Option<&Path>,
+    new: &[PathBuf],
+    deleted: &HashSet<[u8; 16]>,
+    path: &Path,
+    applied: &mut Applied,
+) -> Result<u64> {
+    let broken = |error: std::io::Error| cannot_write(path, &error);
+    let mut out = BufWriter::with_capacity(256 * 1024, create(path).map_err(broken)?);
+    let mut count = 0;
+    if let Some(old) = old {
+        let mut replaced = HashSet::new();
+        for file in new {
+            each(file, &mut |_, id| {
+                replaced.insert(hash(name, id));
+                Ok(())
+            })?;
+        }
+        each(old, &mut |line, id| {
+            let hash = hash(name, id);
+            if deleted.contains(&hash) && !replaced.contains(&hash) {
+                applied.deleted += 1;
+            } else if !replaced.contains(&hash) {
+                out.write_all(line).map_err(broken)?;
+                count += 1;
+            }
+            Ok(())
+        })?;
+    }
+    for file in new {
+        each(file, &mut |line, _| {
+            out.write_all(line).map_err(broken)?;
+            count += 1;
+            applied.received += 1;
+            Ok(())
+        })?;
+    }
+    let file = out.into_inner().map_err(|error| broken(error.into_error()))?;
+    file.sync_all().map_err(broken)?;
+    if count == 0 {
+        std::fs::remove_file(path).map_err(|error| Error::io("remove", path, &error))?;
+    }
+    Ok(count)
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
@@ -367,9 +398,17 @@ fn each(path: &Path, take: &mut dyn FnMut(&[u8], &str) -> Result<()>) -> Result<
     }
 }
 
+/// What was deleted.
+#[derive(Default)]
+struct Deletions {
+    resources: HashSet<[u8; 16]>,
+    /// Their types.
+    types: BTreeSet<String>,
+}
+
 /// What the bundles of deletions name.
-fn deletions(folder: &Path) -> Result<HashSet<[u8; 16]>> {
-    let mut all = HashSet::new();
+fn deletions(folder: &Path) -> Result<Deletions> {
+    let mut all = Deletions::default();
     if !folder.is_dir() {
         return Ok(all);
     }
@@ -384,12 +423,18 @@ fn deletions(folder: &Path) -> Result<HashSet<[u8; 16]>> {
                 let id = parts.next().unwrap_or_default();
                 let name = parts.next().unwrap_or_default();
                 if entry["request"]["method"] == "DELETE" && is_type(name) && is_id(id) {
-                    all.insert(hash(name, id));
+                    all.resources.insert(hash(name, id));
+                    all.types.insert(name.to_owned());
                 }
             }
         }
     }
     Ok(all)
+}
+
+/// A name for a folder that stands for a text of any form.
+fn hash_free(text: &str) -> String {
+    super::store::hex(&digest(&SHA256, text.as_bytes()).as_ref()[..12])
 }
 
 fn hash(name: &str, id: &str) -> [u8; 16] {

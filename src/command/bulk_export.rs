@@ -2,7 +2,7 @@
 
 pub(super) mod habits;
 mod progress;
-mod stores;
+pub(super) mod stores;
 pub(super) mod verbs;
 
 use std::path::PathBuf;

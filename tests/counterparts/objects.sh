@@ -145,13 +145,15 @@ done
 expect "no upload is left unfinished" 0 "$(s3 unfinished bucket)"
 
 # Killed while parts are on their way, then a store that is down.
-"$fhirctl" -q bulk-export b --level system --output-dir s3://bucket/down --poll-floor 10ms 2>>all-output &
+s3 await-upload bucket &
+waiting=$!
+sleep 1
+"$fhirctl" -q bulk-export b --level system --output-dir s3://bucket/down --poll-floor 10ms >/dev/null 2>>all-output &
 pid=$!
-for _ in $(seq 2000); do
-    [ "$(s3 unfinished bucket)" != 0 ] && break
-done
+wait "$waiting"
 kill -9 "$pid" 2>/dev/null || true
 wait "$pid" 2>/dev/null || true
+expect "killed with parts on their way" true "$([ "$(s3 unfinished bucket)" -gt 0 ] && echo true)"
 up=$AWS_ENDPOINT_URL
 export AWS_ENDPOINT_URL="http://127.0.0.1:$closed"
 expect "a store that is down" "75 true" \

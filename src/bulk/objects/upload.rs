@@ -25,7 +25,7 @@ use crate::auth::Surroundings;
 use crate::model::{Error, ErrorKind};
 
 /// What is held of a file at once.
-const PART: u64 = 8 * 1024 * 1024;
+pub(super) const PART: u64 = 8 * 1024 * 1024;
 /// No store takes more parts of one object.
 const PARTS: u64 = 10_000;
 /// How often an upload is begun anew that the store has forgotten.
@@ -40,7 +40,6 @@ pub struct Uploads {
     /// Where they wait.
     folder: PathBuf,
     surroundings: Surroundings,
-    part: u64,
 }
 
 impl Uploads {
@@ -56,7 +55,6 @@ impl Uploads {
             ledger: Arc::clone(ledger),
             folder: folder.to_owned(),
             surroundings: surroundings.clone(),
-            part: PART,
         }
     }
 
@@ -116,7 +114,7 @@ impl Uploads {
         let broken = |error: std::io::Error| Error::io("read", &path, &error);
         let mut source = Source::open(&path).map_err(broken)?;
         let bytes = source.bytes;
-        if bytes <= self.part {
+        if bytes <= PART {
             let (content, after) = source.part(bytes).await.map_err(broken)?;
             self.same(&path, after, sha256)?;
             self.bucket.put(name, content).await?;
@@ -159,7 +157,7 @@ impl Uploads {
         sha256: Option<&str>,
     ) -> Result<bool, Halt> {
         let path = self.folder.join(name);
-        let part = self.part.max(source.bytes.div_ceil(PARTS).next_multiple_of(1024 * 1024));
+        let part = part_bytes(source.bytes);
         let (upload, known) = match self.ledger.upload(name)? {
             Some(Upload { id: Some(id), part_bytes, parts }) if part_bytes == part => (id, parts),
             _ => {
@@ -233,22 +231,27 @@ impl Uploads {
     }
 }
 
+/// How large the parts of a file are.
+pub(super) fn part_bytes(bytes: u64) -> u64 {
+    PART.max(bytes.div_ceil(PARTS).next_multiple_of(1024 * 1024))
+}
+
 /// A file that is read part by part, and hashed.
-struct Source {
+pub(super) struct Source {
     file: Option<(File, Context)>,
-    bytes: u64,
-    left: u64,
+    pub(super) bytes: u64,
+    pub(super) left: u64,
 }
 
 impl Source {
-    fn open(path: &Path) -> std::io::Result<Source> {
+    pub(super) fn open(path: &Path) -> std::io::Result<Source> {
         let file = File::open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Source { file: Some((file, Context::new(&SHA256))), bytes, left: bytes })
     }
 
     /// The next part, and the digest of everything up to its end.
-    async fn part(&mut self, most: u64) -> std::io::Result<(Bytes, Context)> {
+    pub(super) async fn part(&mut self, most: u64) -> std::io::Result<(Bytes, Context)> {
         let gone = || std::io::Error::other("the file is read no more");
         let (mut file, mut digest) = self.file.take().ok_or_else(gone)?;
         let length = usize::try_from(most.min(self.left)).map_err(std::io::Error::other)?;
