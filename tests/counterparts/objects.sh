@@ -163,6 +163,65 @@ expect "and up again" 0 "$(export_to s3://bucket/down)"
 expect "the same bytes" "$(sums whole)" "$(fetched down)"
 expect "no upload is left unfinished" 0 "$(s3 unfinished bucket)"
 
+# A place that is kept current, and a folder beside it.
+"$fhirctl" -o json sandbox --patients 20 --bulk wait=0s --bulk retry_after=0 >living.json &
+started+=($!)
+for _ in $(seq 200); do
+    [ -s living.json ] || sleep 0.05
+done
+living=$(jq -r .url living.json)
+printf '  - {name: c, url: "%s"}\n' "$living" >>servers.yaml
+synced() { # ADDRESS FLAGS…: exit code and kind
+    local code=0 place=$1
+    shift
+    "$fhirctl" -o json sync c --level system --output-dir "$place" --poll-floor 10ms "$@" >sync.json 2>sync.err || code=$?
+    cat sync.json sync.err >>all-output
+    echo "$code $(jq -r .kind sync.json)"
+}
+state_of() { # what current.json names, by type
+    rm -rf state-of
+    s3 fetch bucket kept/ state-of
+    jq -r '.files[] | "\(.type) \(.name)"' state-of/current.json | while read -r type name; do
+        printf '%s ' "$type"
+        sha256sum <"state-of/$name"
+    done
+}
+state_here() {
+    for file in kept/current/*.ndjson; do
+        printf '%s ' "$(basename "$file" .ndjson)"
+        sha256sum <"$file"
+    done
+}
+expect "a first sync" "0 full" "$(synced s3://bucket/kept)"
+expect "and one to a folder" "0 full" "$(synced kept)"
+expect "hold the same" "$(state_here | sha256sum)" "$(state_of | sha256sum)"
+sleep 1.1
+changed=$(head -1 kept/current/Patient.ndjson | jq -r .id)
+gone=$(sed -n 2p kept/current/Patient.ndjson | jq -r .id)
+curl -sf -o /dev/null -X PUT -H 'Content-Type: application/fhir+json' "$living/Patient/$changed" \
+    -d "{\"resourceType\":\"Patient\",\"id\":\"$changed\",\"active\":false}"
+curl -sf -o /dev/null -X DELETE "$living/Patient/$gone"
+untouched=$(jq -r '[.files[] | select(.type != "Patient")][0].name' state-of/current.json)
+# Killed on its way, and gone on with.
+for wait in 0.05 0.15 0.3 0.5; do
+    "$fhirctl" -q sync c --level system --output-dir s3://bucket/kept --poll-floor 10ms >/dev/null 2>>all-output &
+    pid=$!
+    sleep "$wait"
+    kill -9 "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    state_of >reader || true
+    readers=$((${readers:-0} + $(jq -s length <state-of/current.json)))
+done
+expect "a reader always finds a state" 4 "$readers"
+expect "the changes" 0 "$(synced s3://bucket/kept | cut -d' ' -f1)"
+expect "and in the folder" "0 incremental" "$(synced kept)"
+expect "hold the same" "$(state_here | sha256sum)" "$(state_of | sha256sum)"
+expect "a type without changes keeps its object" true \
+    "$(jq --arg name "$untouched" '[.files[].name] | contains([$name])' state-of/current.json)"
+expect "a full one again" "0 full" "$(synced s3://bucket/kept --full)"
+expect "holds as many" "$(cat kept/current/*.ndjson | wc -l)" "$(jq '[.files[].count] | add' <(state_of >/dev/null; cat state-of/current.json))"
+expect "another scope is another place" "73" "$(synced s3://bucket/kept --type Patient | cut -d' ' -f1)"
+
 # Whose place it is.
 server=a
 s3 put bucket taken/notes.txt
