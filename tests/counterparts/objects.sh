@@ -250,7 +250,7 @@ expect "and its ledger with it" 66 \
     "$(code=0; "$fhirctl" bulk-export status s3://bucket/sandbox/gzip >>all-output 2>&1 || code=$?; echo "$code")"
 
 # Who may not: moto asks for known keys from here on.
-curl -sf -o /dev/null -X POST -d 0 "$AWS_ENDPOINT_URL/moto-api/reset-auth"
+curl -sf -o /dev/null -H 'Content-Type: text/plain' -d 0 "$AWS_ENDPOINT_URL/moto-api/reset-auth"
 expect "a wrong credential" "77 true" \
     "$(export_to s3://bucket/wrong) $(jq -Rs 'contains("bulk.store_refused")' export.err)"
 unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
