@@ -4,6 +4,7 @@
 //! with the same call.
 
 mod conclude;
+mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::halt::Halt;
 use super::ids::IdFile;
 use super::job::{self, Began, Cancelled, Look, Watch};
 use super::join;
-use super::ledger::{Finding, Ledger, State, Totals};
+use super::ledger::Ledger;
 use super::links::{Pages, Reading};
 use super::objects::{Address, Bucket, Uploads};
 use super::request::ExportRequest;
@@ -32,6 +33,9 @@ use super::wait::Pace;
 use crate::auth::Surroundings;
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Result};
+
+use report::report;
+pub use report::{Report, TypeTotal};
 
 /// Less than this is too little to begin with, in bytes.
 const LEAST_FREE: u64 = 16 * 1024 * 1024;
@@ -142,31 +146,6 @@ pub struct Conclusion {
     pub duration_ms: u64,
     /// Of the receipt.
     pub sha256: String,
-}
-
-/// What a run leaves.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub identity: Identity,
-    pub conclusion: Conclusion,
-    pub totals: Totals,
-    pub findings: Vec<Finding>,
-    pub by_type: Vec<TypeTotal>,
-    /// Whether everything had been done before.
-    pub was_done: bool,
-    pub remote: Option<&'static str>,
-}
-
-/// What came of one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TypeTotal {
-    pub kind: &'static str,
-    #[serde(rename = "type")]
-    pub name: String,
-    pub files: u64,
-    pub missing: u64,
-    pub count: u64,
-    pub bytes: u64,
 }
 
 /// Runs an export to its end.
@@ -552,44 +531,4 @@ pub async fn cancel(
     let cancelled = job::delete(&caller, &client, &job.status_url).await?;
     ledger.note(&[("cancelled_at", json!(surroundings.clock.now()))])?;
     Ok(cancelled)
-}
-
-fn report(
-    ledger: &Ledger,
-    identity: Identity,
-    conclusion: Conclusion,
-    was_done: bool,
-    remote: Option<&'static str>,
-) -> Result<Report, Halt> {
-    let totals = ledger.totals()?;
-    let findings = ledger.findings()?;
-    let by_type = by_type(ledger)?;
-    Ok(Report { identity, conclusion, totals, findings, by_type, was_done, remote })
-}
-
-fn by_type(ledger: &Ledger) -> Result<Vec<TypeTotal>> {
-    let mut all: Vec<TypeTotal> = Vec::new();
-    ledger.each_file(&mut |file| {
-        if file.state == State::Joined {
-            return Ok(());
-        }
-        let kind = file.kind.as_str();
-        let is_last = all.last().is_some_and(|it| it.kind == kind && it.name == file.resource_type);
-        if !is_last {
-            let name = file.resource_type.clone();
-            all.push(TypeTotal { kind, name, files: 0, missing: 0, count: 0, bytes: 0 });
-        }
-        if let Some(total) = all.last_mut() {
-            total.files += 1;
-            match &file.done {
-                Some(done) => {
-                    total.count += done.lines;
-                    total.bytes += done.bytes;
-                }
-                None => total.missing += 1,
-            }
-        }
-        Ok(())
-    })?;
-    Ok(all)
 }

@@ -3,6 +3,8 @@
 //! `current` is a link to one state, a folder with one file a type. A new state is built beside it
 //! and the link is moved in one step, so that a reader sees one or the other and never a half.
 
+pub mod stored;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -102,28 +104,43 @@ impl Book {
                     )
                     .hint("choose an empty folder, or one that is not there yet"));
                 }
-                return Ok(Book {
-                    schema: "fhirctl/sync-book/v1".to_owned(),
-                    server: server.to_owned(),
-                    url: url.to_owned(),
-                    scope,
-                    watermark: None,
-                    begun: 0,
-                    pending: None,
-                    runs: Vec::new(),
-                });
+                return Ok(Book::fresh(server, url, scope));
             }
             Err(error) => return Err(Error::io("read", &path, &error)),
         };
-        let book: Book = serde_json::from_str(&text).map_err(|error| {
-            Error::new(ErrorKind::Data, format!("{} cannot be read: {error}", path.display()))
-                .hint("begin anew in another folder")
+        Book::parse(&text, &path.display().to_string(), server, url, &scope)
+    }
+
+    fn fresh(server: &str, url: &str, scope: ExportRequest) -> Book {
+        Book {
+            schema: "fhirctl/sync-book/v1".to_owned(),
+            server: server.to_owned(),
+            url: url.to_owned(),
+            scope,
+            watermark: None,
+            begun: 0,
+            pending: None,
+            runs: Vec::new(),
+        }
+    }
+
+    /// A book that was kept, which has to be of this server and scope.
+    fn parse(
+        text: &str,
+        shown: &str,
+        server: &str,
+        url: &str,
+        scope: &ExportRequest,
+    ) -> Result<Book> {
+        let book: Book = serde_json::from_str(text).map_err(|error| {
+            Error::new(ErrorKind::Data, format!("{shown} cannot be read: {error}"))
+                .hint("begin anew in another place")
         })?;
         let other = if book.server != server {
             Some(format!("it is of {}", book.server))
         } else if book.url != url {
             Some("the server had another URL".to_owned())
-        } else if book.scope != scope {
+        } else if book.scope != *scope {
             Some("its scope is another".to_owned())
         } else {
             None
@@ -131,7 +148,7 @@ impl Book {
         match other {
             Some(what) => Err(Error::new(
                 ErrorKind::CannotCreate,
-                format!("{} is kept current for something else: {what}", folder.display()),
+                format!("{shown} is kept current for something else: {what}"),
             )
             .hint("one directory has one server and one scope; choose another")),
             None => Ok(book),
@@ -265,7 +282,7 @@ fn merge(before: Option<&Path>, export: &Path, to: &Path) -> Result<Applied> {
     for (name, path) in files(export)? {
         changed.entry(name).or_default().push(path);
     }
-    let deleted = deletions(&export.join("deleted"))?;
+    let deleted = deletions(&export.join("deleted"))?.resources;
     let mut types: BTreeSet<String> = changed.keys().cloned().collect();
     if let Some(before) = before {
         types.extend(files(before)?.into_iter().map(|(name, _)| name));
@@ -273,48 +290,62 @@ fn merge(before: Option<&Path>, export: &Path, to: &Path) -> Result<Applied> {
     for name in types {
         let new = changed.get(&name).map(Vec::as_slice).unwrap_or_default();
         let path = to.join(format!("{name}.ndjson"));
-        let broken = |error: std::io::Error| cannot_write(&path, &error);
-        let mut out = BufWriter::with_capacity(256 * 1024, create(&path).map_err(broken)?);
-        let mut count = 0;
-        if let Some(before) = before {
-            let mut replaced = HashSet::new();
-            for file in new {
-                each(file, &mut |_, id| {
-                    replaced.insert(hash(&name, id));
-                    Ok(())
-                })?;
-            }
-            let old = before.join(format!("{name}.ndjson"));
-            if old.exists() {
-                each(&old, &mut |line, id| {
-                    let hash = hash(&name, id);
-                    if deleted.contains(&hash) && !replaced.contains(&hash) {
-                        applied.deleted += 1;
-                    } else if !replaced.contains(&hash) {
-                        out.write_all(line).map_err(broken)?;
-                        count += 1;
-                    }
-                    Ok(())
-                })?;
-            }
-        }
-        for file in new {
-            each(file, &mut |line, _| {
-                out.write_all(line).map_err(broken)?;
-                count += 1;
-                applied.received += 1;
-                Ok(())
-            })?;
-        }
-        let file = out.into_inner().map_err(|error| broken(error.into_error()))?;
-        file.sync_all().map_err(broken)?;
-        if count == 0 {
-            std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, &error))?;
-        } else {
+        let old = before.map(|before| before.join(format!("{name}.ndjson")));
+        let old = old.filter(|old| old.exists());
+        let count = merge_type(&name, old.as_deref(), new, &deleted, &path, &mut applied)?;
+        if count > 0 {
             applied.counts.insert(name, count);
         }
     }
     Ok(applied)
+}
+
+/// Writes the new state of one type, and gives how many resources it has; without any there is no
+/// file.
+fn merge_type(
+    name: &str,
+    old: Option<&Path>,
+    new: &[PathBuf],
+    deleted: &HashSet<[u8; 16]>,
+    path: &Path,
+    applied: &mut Applied,
+) -> Result<u64> {
+    let broken = |error: std::io::Error| cannot_write(path, &error);
+    let mut out = BufWriter::with_capacity(256 * 1024, create(path).map_err(broken)?);
+    let mut count = 0;
+    if let Some(old) = old {
+        let mut replaced = HashSet::new();
+        for file in new {
+            each(file, &mut |_, id| {
+                replaced.insert(hash(name, id));
+                Ok(())
+            })?;
+        }
+        each(old, &mut |line, id| {
+            let hash = hash(name, id);
+            if deleted.contains(&hash) && !replaced.contains(&hash) {
+                applied.deleted += 1;
+            } else if !replaced.contains(&hash) {
+                out.write_all(line).map_err(broken)?;
+                count += 1;
+            }
+            Ok(())
+        })?;
+    }
+    for file in new {
+        each(file, &mut |line, _| {
+            out.write_all(line).map_err(broken)?;
+            count += 1;
+            applied.received += 1;
+            Ok(())
+        })?;
+    }
+    let file = out.into_inner().map_err(|error| broken(error.into_error()))?;
+    file.sync_all().map_err(broken)?;
+    if count == 0 {
+        std::fs::remove_file(path).map_err(|error| Error::io("remove", path, &error))?;
+    }
+    Ok(count)
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
@@ -367,9 +398,17 @@ fn each(path: &Path, take: &mut dyn FnMut(&[u8], &str) -> Result<()>) -> Result<
     }
 }
 
+/// What was deleted.
+#[derive(Default)]
+struct Deletions {
+    resources: HashSet<[u8; 16]>,
+    /// Their types.
+    types: BTreeSet<String>,
+}
+
 /// What the bundles of deletions name.
-fn deletions(folder: &Path) -> Result<HashSet<[u8; 16]>> {
-    let mut all = HashSet::new();
+fn deletions(folder: &Path) -> Result<Deletions> {
+    let mut all = Deletions::default();
     if !folder.is_dir() {
         return Ok(all);
     }
@@ -384,12 +423,18 @@ fn deletions(folder: &Path) -> Result<HashSet<[u8; 16]>> {
                 let id = parts.next().unwrap_or_default();
                 let name = parts.next().unwrap_or_default();
                 if entry["request"]["method"] == "DELETE" && is_type(name) && is_id(id) {
-                    all.insert(hash(name, id));
+                    all.resources.insert(hash(name, id));
+                    all.types.insert(name.to_owned());
                 }
             }
         }
     }
     Ok(all)
+}
+
+/// A name for a folder that stands for a text of any form.
+fn hash_free(text: &str) -> String {
+    super::store::hex(&digest(&SHA256, text.as_bytes()).as_ref()[..12])
 }
 
 fn hash(name: &str, id: &str) -> [u8; 16] {
@@ -400,80 +445,4 @@ fn hash(name: &str, id: &str) -> [u8; 16] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(path: &Path, lines: &[&str]) {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, lines.iter().map(|line| format!("{line}\n")).collect::<String>())
-            .unwrap();
-    }
-
-    fn patient(id: &str, more: &str) -> String {
-        format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\"{more}}}")
-    }
-
-    #[test]
-    fn changes_replace_deletions_take_out_and_the_rest_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path();
-        let full = Pending { number: 1, since: None };
-        let (a, b, c) = (patient("a", ""), patient("b", ""), patient("c", ""));
-        put(&run_folder(folder, 1).join("Patient.001.ndjson"), &[&a, &b]);
-        put(&run_folder(folder, 1).join("Patient.002.ndjson"), &[&c]);
-        put(
-            &run_folder(folder, 1).join("Basic.001.ndjson"),
-            &["{\"resourceType\":\"Basic\",\"id\":\"a\"}"],
-        );
-        let applied = apply(folder, &full).unwrap();
-        assert_eq!((applied.received, applied.counts["Patient"]), (4, 3));
-
-        let next = Pending { number: 2, since: Some("2026-01-01T00:00:00Z".into()) };
-        let newer = patient("a", ",\"active\":true");
-        put(&run_folder(folder, 2).join("Patient.001.ndjson"), &[&newer, &patient("d", "")]);
-        put(
-            &run_folder(folder, 2).join("deleted/Bundle.001.ndjson"),
-            &[
-                "{\"resourceType\":\"Bundle\",\"entry\":[{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/b\"}},{\"request\":{\"method\":\"DELETE\",\"url\":\"Basic/a\"}}]}",
-            ],
-        );
-        let applied = apply(folder, &next).unwrap();
-        assert_eq!((applied.received, applied.deleted), (2, 2));
-        let text = std::fs::read_to_string(folder.join("current/Patient.ndjson")).unwrap();
-        assert_eq!(text, format!("{c}\n{newer}\n{}\n", patient("d", "")));
-        assert!(!folder.join("current/Basic.ndjson").exists());
-        // Once more, as after a crash before the book was written: nothing changes.
-        let again = apply(folder, &next).unwrap();
-        assert_eq!(again.counts, applied.counts);
-        // The state before is whole still.
-        let old = std::fs::read_to_string(folder.join("states/000001/Patient.ndjson")).unwrap();
-        assert_eq!(old.lines().count(), 3);
-    }
-
-    #[test]
-    fn the_watermark_moves_with_a_run_that_ended_and_not_before() {
-        let scope = ExportRequest::new(super::super::request::Level::Patient);
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::open(dir.path(), "a", "https://h", &scope).unwrap();
-        assert_eq!(book.next(false), Pending { number: 1, since: None });
-        book.write(dir.path()).unwrap();
-        let mut book = Book::open(dir.path(), "a", "https://h", &scope).unwrap();
-        assert_eq!(book.next(true).number, 1);
-        book.close(Run {
-            number: 1,
-            since: None,
-            transaction_time: Some("2026-01-01T00:00:00Z".into()),
-            finished_at: Timestamp::UNIX_EPOCH,
-            received: 1,
-            deleted: 0,
-            resources: 1,
-        });
-        let next = book.next(false);
-        assert_eq!((next.number, next.since.as_deref()), (2, Some("2026-01-01T00:00:00Z")));
-        // One that failed for good is not gone on with.
-        book.pending = None;
-        assert_eq!(book.next(true), Pending { number: 3, since: None });
-        book.write(dir.path()).unwrap();
-        assert!(Book::open(dir.path(), "b", "https://h", &scope).is_err());
-    }
-}
+mod tests;

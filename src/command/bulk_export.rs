@@ -2,7 +2,7 @@
 
 pub(super) mod habits;
 mod progress;
-mod stores;
+pub(super) mod stores;
 pub(super) mod verbs;
 
 use std::path::PathBuf;
@@ -327,26 +327,12 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     let mode = mode(args.mode, &destination, context, &inventory, server, &request).await?;
     let (state, now) = (state()?, context.clock.now());
     let ledger = match &destination {
-        Destination::Folder(folder) => place::open_or_begin(
-            &state,
-            folder,
-            server,
-            &request,
-            mode,
-            shape,
-            now,
-        )?,
+        Destination::Folder(folder) => {
+            place::open_or_begin(&state, folder, server, &request, mode, shape, now)?
+        }
         Destination::Store(address) => {
             let bucket = stores::bucket(context, address)?;
-            let begun = objects::open_or_begin(
-                &state,
-                &bucket,
-                server,
-                &request,
-                mode,
-                shape,
-                now,
-            );
+            let begun = objects::open_or_begin(&state, &bucket, server, &request, mode, shape, now);
             let begun = begun.await.map_err(Error::from)?;
             if let Some(note) = begun.note {
                 context.notice(&format!("note: {note}"));

@@ -1,6 +1,8 @@
 //! `sync NAME`: a directory that holds the present state of a server's data, kept so by exports of
 //! what has changed.
 
+mod stored;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -19,13 +21,13 @@ use crate::context::{Context, Outcome};
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Exit, Result};
-use crate::render::Format;
+use crate::render::{Format, Output};
 use crate::view;
 
 /// Keep a directory current: export what has changed, apply it, and let readers see all or nothing
 ///
 /// DIR/current leads to one file a type; it moves in one step, and only behind an export that is
-/// complete and good. The first run is a full export, the next ones ask for what has changed since.
+/// complete and good. In an object store DIR/current.json names the objects. The first run is a full export, the next ones ask for what has changed since.
 /// Interrupted, the same command goes on.
 #[derive(Debug, Args)]
 #[command(after_help = "Example, by cron:\n  \
@@ -35,7 +37,8 @@ pub struct SyncArgs {
     #[arg(value_name = "NAME", add = complete::servers())]
     pub name: String,
 
-    /// The directory that is kept current
+    /// The directory that is kept current, or its place in an object store: s3://BUCKET/PREFIX,
+    /// gs:// or az://
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,
 
@@ -69,10 +72,12 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
         context.notice(&format!("note: {note}"));
     }
     scope.check()?;
-    let Destination::Folder(folder) = Destination::parse(&args.output_dir)? else {
-        return Err(Error::usage("sync keeps a directory current; an object store is none").hint(
-            "export to the store: fhirctl bulk-export NAME --output-dir s3://BUCKET/PREFIX",
-        ));
+    let folder = match Destination::parse(&args.output_dir)? {
+        Destination::Folder(folder) => folder,
+        Destination::Store(address) => {
+            let order = stored::Order { args, context, inventory: &inventory, server };
+            return order.run(&address, &scope).await;
+        }
     };
     let mut book = Book::open(&folder, &server.name, server.url.as_str(), &scope)?;
     let _lock = disk::lock(&folder, "directory")?;
@@ -100,7 +105,7 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
             book.write(&folder)?;
         }
         let exit = Exit(report.conclusion.exit_code);
-        let output = view::sync::output(&folder, &next, &report, None, exit);
+        let output = shown(&folder, &next, &report, None, exit);
         return Ok(Outcome { output: Some(output), exit });
     }
     let applied = sync::apply(&folder, &next)?;
@@ -116,8 +121,19 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
     book.write(&folder)?;
     step.tidy_up(&next)?;
     step.record(&applied);
-    let output = view::sync::output(&folder, &next, &report, Some(&applied), Exit::OK);
+    let output = shown(&folder, &next, &report, Some(&applied), Exit::OK);
     Ok(Outcome { output: Some(output), exit: Exit::OK })
+}
+
+fn shown(
+    folder: &Path,
+    next: &Pending,
+    report: &Report,
+    applied: Option<&Applied>,
+    exit: Exit,
+) -> Output {
+    let current = folder.join("current").display().to_string();
+    view::sync::output(&folder.display().to_string(), &current, next, report, applied, exit)
 }
 
 struct Step<'a> {

@@ -1,7 +1,5 @@
 //! What `sync` shows: what came, what went, and what the directory holds now.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::human::{duration, facts, table};
@@ -13,7 +11,8 @@ use crate::render::{Block, Cell, Output, Row, Tone};
 /// The end of a run; without `applied` the directory is as it was.
 #[must_use]
 pub fn output(
-    folder: &Path,
+    place: &str,
+    current: &str,
     run: &Pending,
     report: &Report,
     applied: Option<&Applied>,
@@ -27,7 +26,7 @@ pub fn output(
         "schema": "fhirctl/sync/v1",
         "fhirctl_version": super::FHIRCTL_VERSION,
         "server": report.identity.server,
-        "output_dir": folder.display().to_string(),
+        "output_dir": place,
         "run": run.number,
         "kind": kind,
         "since": run.since,
@@ -39,7 +38,7 @@ pub fn output(
         "deleted": applied.map(|applied| applied.deleted),
         "types": types,
         "findings": report.findings,
-        "current": folder.join("current").display().to_string(),
+        "current": current,
         "duration_ms": report.conclusion.duration_ms,
     });
     let rows: Vec<Row> = counts
@@ -48,14 +47,14 @@ pub fn output(
         .collect();
     let mut document = vec![Block::Text(match applied {
         Some(_) => vec![
-            Cell::plain(format!("{} is ", folder.display())),
+            Cell::plain(format!("{place} is ")),
             Cell::toned("current", Tone::Good),
             Cell::plain(" with "),
             Cell::plain(&report.identity.server),
             Cell::plain("."),
         ],
         None => vec![
-            Cell::plain(format!("{} is as it was: the export is ", folder.display())),
+            Cell::plain(format!("{place} is as it was: the export is ")),
             Cell::toned(report.conclusion.status.as_str().replace('_', " "), Tone::Bad),
             Cell::plain("."),
         ],

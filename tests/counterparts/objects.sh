@@ -145,13 +145,15 @@ done
 expect "no upload is left unfinished" 0 "$(s3 unfinished bucket)"
 
 # Killed while parts are on their way, then a store that is down.
-"$fhirctl" -q bulk-export b --level system --output-dir s3://bucket/down --poll-floor 10ms 2>>all-output &
+s3 await-upload bucket &
+waiting=$!
+sleep 1
+"$fhirctl" -q bulk-export b --level system --output-dir s3://bucket/down --poll-floor 10ms >/dev/null 2>>all-output &
 pid=$!
-for _ in $(seq 2000); do
-    [ "$(s3 unfinished bucket)" != 0 ] && break
-done
+wait "$waiting"
 kill -9 "$pid" 2>/dev/null || true
 wait "$pid" 2>/dev/null || true
+expect "killed with parts on their way" true "$([ "$(s3 unfinished bucket)" -gt 0 ] && echo true)"
 up=$AWS_ENDPOINT_URL
 export AWS_ENDPOINT_URL="http://127.0.0.1:$closed"
 expect "a store that is down" "75 true" \
@@ -160,6 +162,65 @@ export AWS_ENDPOINT_URL=$up
 expect "and up again" 0 "$(export_to s3://bucket/down)"
 expect "the same bytes" "$(sums whole)" "$(fetched down)"
 expect "no upload is left unfinished" 0 "$(s3 unfinished bucket)"
+
+# A place that is kept current, and a folder beside it.
+"$fhirctl" -o json sandbox --patients 20 --bulk wait=0s --bulk retry_after=0 >living.json &
+started+=($!)
+for _ in $(seq 200); do
+    [ -s living.json ] || sleep 0.05
+done
+living=$(jq -r .url living.json)
+printf '  - {name: c, url: "%s"}\n' "$living" >>servers.yaml
+synced() { # ADDRESS FLAGS…: exit code and kind
+    local code=0 place=$1
+    shift
+    "$fhirctl" -o json sync c --level system --output-dir "$place" --poll-floor 10ms "$@" >sync.json 2>sync.err || code=$?
+    cat sync.json sync.err >>all-output
+    echo "$code $(jq -r .kind sync.json)"
+}
+state_of() { # what current.json names, by type
+    rm -rf state-of
+    s3 fetch bucket kept/ state-of
+    jq -r '.files[] | "\(.type) \(.name)"' state-of/current.json | while read -r type name; do
+        printf '%s ' "$type"
+        sha256sum <"state-of/$name"
+    done
+}
+state_here() {
+    for file in kept/current/*.ndjson; do
+        printf '%s ' "$(basename "$file" .ndjson)"
+        sha256sum <"$file"
+    done
+}
+expect "a first sync" "0 full" "$(synced s3://bucket/kept)"
+expect "and one to a folder" "0 full" "$(synced kept)"
+expect "hold the same" "$(state_here | sha256sum)" "$(state_of | sha256sum)"
+sleep 1.1
+changed=$(head -1 kept/current/Patient.ndjson | jq -r .id)
+gone=$(sed -n 2p kept/current/Patient.ndjson | jq -r .id)
+curl -sf -o /dev/null -X PUT -H 'Content-Type: application/fhir+json' "$living/Patient/$changed" \
+    -d "{\"resourceType\":\"Patient\",\"id\":\"$changed\",\"active\":false}"
+curl -sf -o /dev/null -X DELETE "$living/Patient/$gone"
+untouched=$(jq -r '[.files[] | select(.type != "Patient")][0].name' state-of/current.json)
+# Killed on its way, and gone on with.
+for wait in 0.05 0.15 0.3 0.5; do
+    "$fhirctl" -q sync c --level system --output-dir s3://bucket/kept --poll-floor 10ms >/dev/null 2>>all-output &
+    pid=$!
+    sleep "$wait"
+    kill -9 "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    state_of >reader || true
+    readers=$((${readers:-0} + $(jq -s length <state-of/current.json)))
+done
+expect "a reader always finds a state" 4 "$readers"
+expect "the changes" 0 "$(synced s3://bucket/kept | cut -d' ' -f1)"
+expect "and in the folder" "0 incremental" "$(synced kept)"
+expect "hold the same" "$(state_here | sha256sum)" "$(state_of | sha256sum)"
+expect "a type without changes keeps its object" true \
+    "$(jq --arg name "$untouched" '[.files[].name] | contains([$name])' state-of/current.json)"
+expect "a full one again" "0 full" "$(synced s3://bucket/kept --full)"
+expect "holds as many" "$(cat kept/current/*.ndjson | wc -l)" "$(jq '[.files[].count] | add' <(state_of >/dev/null; cat state-of/current.json))"
+expect "another scope is another place" "73" "$(synced s3://bucket/kept --type Patient | cut -d' ' -f1)"
 
 # Whose place it is.
 server=a
@@ -189,7 +250,7 @@ expect "and its ledger with it" 66 \
     "$(code=0; "$fhirctl" bulk-export status s3://bucket/sandbox/gzip >>all-output 2>&1 || code=$?; echo "$code")"
 
 # Who may not: moto asks for known keys from here on.
-curl -sf -o /dev/null -X POST -d 0 "$AWS_ENDPOINT_URL/moto-api/reset-auth"
+curl -sf -o /dev/null -H 'Content-Type: text/plain' -d 0 "$AWS_ENDPOINT_URL/moto-api/reset-auth"
 expect "a wrong credential" "77 true" \
     "$(export_to s3://bucket/wrong) $(jq -Rs 'contains("bulk.store_refused")' export.err)"
 unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY

@@ -715,7 +715,7 @@ fn a_dry_run_shows_the_request_and_sends_nothing() {
         &["--type-filter", "Observation?_count=1"],
         &["--patient", "1", "--method", "get"],
         &["--level", "group"],
-        &["--output-dir", "s3://bucket/x"],
+        &["--output-dir", "ftp://bucket/x"],
     ] {
         let mut command = scene.desk.fhirctl();
         command.args(["bulk-export", "a"]).args(wrong);

@@ -25,6 +25,7 @@ mod render;
 mod sample;
 mod sandbox;
 mod sign_in;
+mod stores;
 mod support;
 mod sync;
 mod transport;

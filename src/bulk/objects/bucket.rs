@@ -79,7 +79,7 @@ impl Bucket {
             Scheme::Gs => {
                 let builder = GoogleCloudStorageBuilder::from_env();
                 let key = GoogleConfigKey::Client(ClientConfigKey::AllowHttp);
-                let options = options(builder.get_config_value(&key));
+                let options = options(builder.get_config_value(&key).as_deref());
                 let builder = builder
                     .with_bucket_name(bucket)
                     .with_client_options(options)
@@ -91,12 +91,11 @@ impl Bucket {
                 let builder = MicrosoftAzureBuilder::from_env();
                 let key = AzureConfigKey::Client(ClientConfigKey::AllowHttp);
                 let allow = builder.get_config_value(&key);
-                for key in [AzureConfigKey::Endpoint] {
-                    refuse_plain(builder.get_config_value(&key), allow.as_deref())?;
-                }
+                let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
+                refuse_plain(endpoint.as_deref(), allow.as_deref())?;
                 let builder = builder
                     .with_container_name(bucket)
-                    .with_client_options(options(allow))
+                    .with_client_options(options(allow.as_deref()))
                     .with_retry(retries())
                     .with_http_connector(connector);
                 Store::Az(builder.build().map_err(unusable)?)
@@ -369,7 +368,8 @@ fn s3(bucket: &str, connector: Connector) -> Result<AmazonS3, Unusable> {
     let mut builder = AmazonS3Builder::from_env();
     let allow = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
     for key in [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint] {
-        refuse_plain(builder.get_config_value(&key), allow.as_deref()).map_err(Unusable::Halt)?;
+        refuse_plain(builder.get_config_value(&key).as_deref(), allow.as_deref())
+            .map_err(Unusable::Halt)?;
     }
     let credentials = &connector.surroundings().credentials;
     let named = ["AWS_REGION", "AWS_DEFAULT_REGION"]
@@ -385,7 +385,7 @@ fn s3(bucket: &str, connector: Connector) -> Result<AmazonS3, Unusable> {
         .with_bucket_name(bucket)
         .with_region(region)
         .with_credentials(Arc::new(keys))
-        .with_client_options(options(allow))
+        .with_client_options(options(allow.as_deref()))
         .with_retry(retries())
         .with_http_connector(connector)
         .build()?)
@@ -435,7 +435,7 @@ impl CredentialProvider for MachineKeys {
                         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for this process, or AWS_PROFILE"
                             .to_owned(),
                     );
-                    note(Seen::Failure(failure));
+                    note(Seen::Failure(Box::new(failure)));
                     Err(object_store::Error::Generic { store: "S3", source })
                 }
             }
@@ -443,7 +443,7 @@ impl CredentialProvider for MachineKeys {
     }
 }
 
-fn options(allow_http: Option<String>) -> ClientOptions {
+fn options(allow_http: Option<&str>) -> ClientOptions {
     let mut options = ClientOptions::new();
     for (suffix, kind) in [
         ("ndjson", "application/fhir+ndjson"),
@@ -453,7 +453,7 @@ fn options(allow_http: Option<String>) -> ClientOptions {
     ] {
         options = options.with_content_type_for_suffix(suffix, kind);
     }
-    options.with_allow_http(allow_http.as_deref() == Some("true"))
+    options.with_allow_http(allow_http == Some("true"))
 }
 
 fn retries() -> RetryConfig {
@@ -469,8 +469,8 @@ fn retries() -> RetryConfig {
 }
 
 /// Data of patients and the keys' signatures do not go in the open.
-fn refuse_plain(endpoint: Option<String>, allow: Option<&str>) -> Result<(), Halt> {
-    let Some(url) = endpoint.and_then(|text| Url::parse(&text).ok()) else { return Ok(()) };
+fn refuse_plain(endpoint: Option<&str>, allow: Option<&str>) -> Result<(), Halt> {
+    let Some(url) = endpoint.and_then(|text| Url::parse(text).ok()) else { return Ok(()) };
     if url.scheme() != "http" || is_loopback(&url) || allow == Some("true") {
         return Ok(());
     }

@@ -216,7 +216,7 @@ fn told(failure: Failure) -> HttpError {
         _ => HttpErrorKind::Unknown,
     };
     let error = HttpError::new(kind, Told(failure.message.clone()));
-    note(Seen::Failure(failure));
+    note(Seen::Failure(Box::new(failure)));
     error
 }
 

@@ -7,6 +7,7 @@
 mod address;
 mod bucket;
 mod connector;
+mod courier;
 mod marker;
 mod sweep;
 mod trouble;
@@ -14,7 +15,8 @@ mod upload;
 mod verify;
 
 pub use address::{Address, Destination};
-pub use bucket::{Bucket, Surely};
+pub use bucket::{Bucket, Found, Surely};
+pub use courier::Courier;
 pub use marker::{Begun, destroy, open_or_begin};
 pub use upload::Uploads;
 pub use verify::verify;

@@ -16,7 +16,7 @@ use crate::model::{Code, ErrorKind};
 pub(super) enum Seen {
     /// A status of 300 and above, with the store's own word for it.
     Status(u16, Option<String>),
-    Failure(Failure),
+    Failure(Box<Failure>),
 }
 
 tokio::task_local! {
@@ -102,7 +102,7 @@ impl Trouble {
             )
         };
         if let Some(Seen::Failure(failure)) = self.seen {
-            return of_failure(&what, failure);
+            return of_failure(&what, *failure);
         }
         if self.is_no_bucket() {
             return Halt::new(

@@ -26,7 +26,7 @@ use crate::auth::Surroundings;
 use crate::model::{Error, ErrorKind};
 
 /// What is held of a file at once.
-const PART: u64 = 8 * 1024 * 1024;
+pub(super) const PART: u64 = 8 * 1024 * 1024;
 /// No store takes more parts of one object.
 const PARTS: u64 = 10_000;
 /// How often an upload is begun anew that the store has forgotten.
@@ -41,7 +41,6 @@ pub struct Uploads {
     /// Where they wait.
     folder: PathBuf,
     surroundings: Surroundings,
-    part: u64,
 }
 
 impl Uploads {
@@ -57,7 +56,6 @@ impl Uploads {
             ledger: Arc::clone(ledger),
             folder: folder.to_owned(),
             surroundings: surroundings.clone(),
-            part: PART,
         }
     }
 
@@ -120,7 +118,7 @@ impl Uploads {
         let broken = |error: std::io::Error| Error::io("read", &path, &error);
         let mut source = Source::open(&path).map_err(broken)?;
         let bytes = source.bytes;
-        if bytes <= self.part {
+        if bytes <= PART {
             let (content, after) = source.part(bytes).await.map_err(broken)?;
             self.same(&path, after, sha256)?;
             self.bucket.put(name, content).await?;
@@ -163,7 +161,7 @@ impl Uploads {
         sha256: Option<&str>,
     ) -> Result<bool, Halt> {
         let path = self.folder.join(name);
-        let part = self.part.max(source.bytes.div_ceil(PARTS).next_multiple_of(1024 * 1024));
+        let part = part_bytes(source.bytes);
         let (upload, known) = match self.ledger.upload(name)? {
             Some(Upload { id: Some(id), part_bytes, parts }) if part_bytes == part => (id, parts),
             _ => {
@@ -237,22 +235,27 @@ impl Uploads {
     }
 }
 
+/// How large the parts of a file are.
+pub(super) fn part_bytes(bytes: u64) -> u64 {
+    PART.max(bytes.div_ceil(PARTS).next_multiple_of(1024 * 1024))
+}
+
 /// A file that is read part by part, and hashed.
-struct Source {
+pub(super) struct Source {
     file: Option<(File, Context)>,
-    bytes: u64,
-    left: u64,
+    pub(super) bytes: u64,
+    pub(super) left: u64,
 }
 
 impl Source {
-    fn open(path: &Path) -> std::io::Result<Source> {
+    pub(super) fn open(path: &Path) -> std::io::Result<Source> {
         let file = File::open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Source { file: Some((file, Context::new(&SHA256))), bytes, left: bytes })
     }
 
     /// The next part, and the digest of everything up to its end.
-    async fn part(&mut self, most: u64) -> std::io::Result<(Bytes, Context)> {
+    pub(super) async fn part(&mut self, most: u64) -> std::io::Result<(Bytes, Context)> {
         let gone = || std::io::Error::other("the file is read no more");
         let (mut file, mut digest) = self.file.take().ok_or_else(gone)?;
         let length = usize::try_from(most.min(self.left)).map_err(std::io::Error::other)?;
@@ -268,5 +271,83 @@ impl Source {
         let after = digest.clone();
         self.file = Some((file, digest));
         Ok((content.into(), after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Keeper;
+    use crate::credentials::{Credentials, Policy};
+    use crate::http::Transport;
+    use crate::model::Clock;
+
+    fn surroundings() -> Surroundings {
+        let clock = Clock::system();
+        let transport = Arc::new(Transport::new(clock));
+        let credentials = Credentials::new(Policy::default());
+        let keeper = Keeper::new(None, credentials.clone(), Arc::clone(&transport));
+        Surroundings { transport, credentials, keeper, clock }
+    }
+
+    /// A file of two and a half parts that waits, and what the ledger knows of it.
+    fn scene(folder: &Path) -> (Uploads, Vec<u8>, Done) {
+        let content: Vec<u8> = (0..PART * 5 / 2).map(|at| (at % 251) as u8).collect();
+        std::fs::write(folder.join("Patient.001.ndjson"), &content).unwrap();
+        let done = Done {
+            name: "Patient.001.ndjson".into(),
+            attempt: 1,
+            lines: 1,
+            bytes: content.len() as u64,
+            content_bytes: content.len() as u64,
+            sha256: hex(aws_lc_rs::digest::digest(&SHA256, &content).as_ref()),
+            duration_ms: 0,
+            retries: 0,
+        };
+        let ledger = Arc::new(Ledger::open(&folder.join("ledger")).unwrap());
+        let bucket = Bucket::in_memory("s3://bucket/a");
+        (Uploads::new(bucket, &ledger, folder, &surroundings()), content, done)
+    }
+
+    async fn stored(bucket: &Bucket, name: &str) -> Option<Vec<u8>> {
+        bucket.read(name, u64::MAX).await.unwrap().map(|bytes| bytes.to_vec())
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_there_are_not_sent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (uploads, content, done) = scene(dir.path());
+        // What an earlier process left: told apart from what is here by its first byte.
+        let (bucket, ledger) = (&uploads.bucket, &uploads.ledger);
+        ledger.upload_begins(&done.name, PART).unwrap();
+        let id = bucket.begin_parts(&done.name).await.unwrap();
+        ledger.upload_named(&done.name, &id).unwrap();
+        let mut first = content[..PART as usize].to_vec();
+        first[0] ^= 1;
+        let part = bucket.put_part(&done.name, &id, 0, first.into()).await.unwrap().unwrap();
+        ledger.part_there(&done.name, 0, &part).unwrap();
+
+        uploads.file(1, &done).await.unwrap();
+        let mut found = stored(bucket, &done.name).await.unwrap();
+        found[0] ^= 1;
+        assert!(found == content);
+        assert_eq!(ledger.upload(&done.name).unwrap(), None);
+        assert!(!dir.path().join(&done.name).exists(), "it waits no longer");
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_has_changed_never_becomes_an_object() {
+        for length in [PART * 5 / 2, 1000] {
+            let dir = tempfile::tempdir().unwrap();
+            let (uploads, mut content, mut done) = scene(dir.path());
+            content.truncate(usize::try_from(length).unwrap());
+            done.sha256 = hex(aws_lc_rs::digest::digest(&SHA256, &content).as_ref());
+            *content.last_mut().unwrap() ^= 1;
+            std::fs::write(dir.path().join(&done.name), &content).unwrap();
+            let halt = uploads.file(1, &done).await.unwrap_err();
+            assert_eq!(halt.kind, ErrorKind::Data);
+            assert_eq!(stored(&uploads.bucket, &done.name).await, None);
+            assert_eq!(uploads.ledger.uploads().unwrap(), Vec::<String>::new());
+        }
     }
 }

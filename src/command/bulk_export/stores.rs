@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::auth::Surroundings;
 use crate::bulk::ledger::Ledger;
 use crate::bulk::objects::{Address, Bucket, Destination};
 use crate::bulk::place;
@@ -11,9 +12,14 @@ use crate::model::{Error, Result};
 
 /// The way to a store. No setting and no credential of the inventory is for it.
 pub(in crate::command) fn bucket(context: &Context, address: &Address) -> Result<Bucket> {
+    Bucket::open(address, &surroundings(context)?).map_err(Error::from)
+}
+
+/// What a store is asked with.
+pub(in crate::command) fn surroundings(context: &Context) -> Result<Surroundings> {
     let text = "version: 1\nservers: []\n";
     let nothing = inventory::parse(text, Path::new("/"), &Overrides::default())?;
-    Bucket::open(address, &context.surroundings(&nothing)).map_err(Error::from)
+    Ok(context.surroundings(&nothing))
 }
 
 /// The ledger of an export that was begun on this machine, by its folder or address.

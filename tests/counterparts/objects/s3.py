@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import time
 
 import boto3
 from botocore.config import Config
@@ -33,6 +34,15 @@ elif verb == "flip":
     s3.put_object(Bucket=bucket, Key=rest[0], Body=bytes(body))
 elif verb == "unfinished":
     print(len(s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])))
+elif verb == "await-upload":
+    # Until one has a part that is there.
+    for _ in range(3000):
+        for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+            parts = s3.list_parts(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            if parts.get("Parts"):
+                sys.exit()
+        time.sleep(0.005)
+    sys.exit("no upload was begun")
 elif verb == "checksummed":
     # What the store itself has checked.
     heads = (s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED") for key in keys(rest[0]))
