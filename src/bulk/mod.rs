@@ -5,6 +5,7 @@
 //! for the server, `manifest` reads what it made, `download` fetches and `lines` judges it, `ledger`
 //! remembers every step before the next one is made, `receipt` tells what came of it.
 
+pub mod again;
 pub mod caller;
 pub mod client_log;
 pub mod crawl;
@@ -23,6 +24,7 @@ pub mod manifest;
 pub mod place;
 pub mod receipt;
 pub mod request;
+pub mod runs;
 mod seal;
 pub mod store;
 pub mod sync;
