@@ -43,6 +43,7 @@ pub enum Command {
     BulkExport(Box<command::bulk_export::BulkExportArgs>),
     Sync(Box<command::sync::SyncArgs>),
     BulkImport(Box<command::bulk_import::BulkImportArgs>),
+    Run(Box<command::run::JobArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),

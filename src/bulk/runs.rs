@@ -56,6 +56,8 @@ pub struct Pending {
 /// A run that was complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Good {
+    /// The same for what is looked at again: an export's id, the number of a run of `sync`.
+    pub id: String,
     pub places: Vec<String>,
     pub begun_at: Timestamp,
     pub ended_at: Timestamp,
@@ -175,19 +177,18 @@ impl Runs {
 }
 
 impl Book {
-    /// The run that a run to these places is held against: the last good one that is not itself.
+    /// The run that a run is held against: the last good one that is not itself.
     #[must_use]
-    pub fn compared(&self, places: &[String]) -> Option<&Good> {
+    pub fn compared(&self, id: &str) -> Option<&Good> {
         match &self.last {
-            Some(last) if last.places == places => self.before.as_ref(),
+            Some(last) if last.id == id => self.before.as_ref(),
             last => last.as_ref(),
         }
     }
 
     /// Takes a run as the one that later ones are held against.
     pub fn accept(&mut self, run: Good) {
-        let is_new = self.last.as_ref().is_none_or(|last| last.begun_at != run.begun_at && last.places != run.places);
-        if is_new {
+        if self.last.as_ref().is_none_or(|last| last.id != run.id) {
             self.before = self.last.take();
         }
         self.last = Some(run);
@@ -242,6 +243,7 @@ mod tests {
     fn good(place: &str, count: u64, second: i64) -> Good {
         let at = Timestamp::from_second(second).unwrap();
         Good {
+            id: place.to_owned(),
             places: vec![place.to_owned()],
             begun_at: at,
             ended_at: at,
@@ -289,16 +291,15 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let mut book = Runs::open(state.path(), OWNER).unwrap().book;
         let count = |good: Option<&Good>| good.map(|good| good.counts["Patient"]);
-        let place = |name: &str| vec![name.to_owned()];
-        assert_eq!(count(book.compared(&place("x"))), None);
+        assert_eq!(count(book.compared("x")), None);
         book.accept(good("x", 1, 1));
-        assert_eq!(count(book.compared(&place("x"))), None);
-        assert_eq!(count(book.compared(&place("y"))), Some(1));
+        assert_eq!(count(book.compared("x")), None);
+        assert_eq!(count(book.compared("y")), Some(1));
         book.accept(good("y", 2, 2));
         // The same again, as when it had ended before.
         book.accept(good("y", 2, 3));
-        assert_eq!(count(book.compared(&place("y"))), Some(1));
-        assert_eq!(count(book.compared(&place("z"))), Some(2));
+        assert_eq!(count(book.compared("y")), Some(1));
+        assert_eq!(count(book.compared("z")), Some(2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `bulk-export NAME`: a FHIR Bulk Data export that survives whatever interrupts it, with a receipt.
 
+pub(super) mod again;
 pub(super) mod habits;
 mod progress;
 pub(super) mod verbs;
@@ -86,6 +87,9 @@ pub struct RunArgs {
     pub dry_run: bool,
 
     #[command(flatten)]
+    pub again: again::AgainArgs,
+
+    #[command(flatten)]
     pub how: HowArgs,
 }
 
@@ -162,7 +166,7 @@ pub struct ScopeArgs {
 }
 
 /// How an export is run.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct HowArgs {
     /// How many files are fetched at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -297,12 +301,16 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     for note in &notes {
         context.notice(&format!("note: {note}"));
     }
+    let mode = mode(args, folder, context, &inventory, server, &request).await?;
+    if mode == Mode::Bulk {
+        again::admit(context, server, &request, folder, &args.again).await?;
+    }
     let ledger = place::open_or_begin(
         &state()?,
         folder,
         server,
         &request,
-        mode(args, folder, context, &inventory, server, &request).await?,
+        mode,
         args.compress.into(),
         context.clock.now(),
     )?;
@@ -431,7 +439,7 @@ pub(super) async fn go(
     result
 }
 
-fn interrupted(exit: Exit) -> Halt {
+pub(super) fn interrupted(exit: Exit) -> Halt {
     let kind = match exit {
         Exit::TERMINATED => ErrorKind::Terminated,
         _ => ErrorKind::Interrupted,

@@ -25,6 +25,7 @@ pub mod maintenance;
 pub mod man;
 pub mod remove;
 pub mod rename;
+pub mod run;
 pub mod sandbox;
 pub mod schema;
 pub mod selector;

@@ -104,6 +104,8 @@ const SCHEMAS: &[Entry] = &[
         kept(include_str!("../../data/schema/bulk-import.json"))
     }),
     ("sync", "fhirctl sync -o json", || kept(include_str!("../../data/schema/sync.json"))),
+    ("run", "fhirctl run JOB -o json", || kept(include_str!("../../data/schema/run.json"))),
+    ("run-list", "fhirctl run -o json", || kept(include_str!("../../data/schema/run-list.json"))),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

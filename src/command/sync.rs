@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::bulk_export::again::{self, AgainArgs};
 use super::bulk_export::verbs::destroy;
 use super::bulk_export::{HowArgs, ScopeArgs, go, habits, state};
 use super::check::exact;
@@ -18,7 +19,7 @@ use crate::context::{Context, Outcome};
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Exit, Result};
-use crate::render::Format;
+use crate::render::{Format, Output};
 use crate::view;
 
 /// Keep a directory current: export what has changed, apply it, and let readers see all or nothing
@@ -50,12 +51,38 @@ pub struct SyncArgs {
     pub full: bool,
 
     #[command(flatten)]
+    pub again: AgainArgs,
+
+    #[command(flatten)]
     pub how: HowArgs,
+}
+
+/// A run that came to its end.
+pub(super) struct Kept {
+    folder: PathBuf,
+    pub(super) run: Pending,
+    pub(super) report: Report,
+    /// `None`: the directory is as it was.
+    pub(super) applied: Option<Applied>,
+    pub(super) exit: Exit,
+}
+
+impl Kept {
+    pub(super) fn output(&self) -> Output {
+        view::sync::output(&self.folder, &self.run, &self.report, self.applied.as_ref(), self.exit)
+    }
 }
 
 /// # Errors
 /// Exit 64 for what cannot be asked, 65, 69, 73, 74, 75 and 77 as the export ends.
 pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
+    let kept = keep(args, context).await?;
+    Ok(Outcome { output: Some(kept.output()), exit: kept.exit })
+}
+
+/// # Errors
+/// As [`run`].
+pub(super) async fn keep(args: &SyncArgs, context: &Context) -> Result<Kept> {
     context.options.output.among(Format::ROWS)?;
     if args.scope.since.is_some() {
         return Err(Error::usage("sync keeps the time of its last run itself")
@@ -96,8 +123,7 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
             book.write(&folder)?;
         }
         let exit = Exit(report.conclusion.exit_code);
-        let output = view::sync::output(&folder, &next, &report, None, exit);
-        return Ok(Outcome { output: Some(output), exit });
+        return Ok(Kept { folder, run: next, report, applied: None, exit });
     }
     let applied = sync::apply(&folder, &next)?;
     book.close(Run {
@@ -112,8 +138,7 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
     book.write(&folder)?;
     step.tidy_up(&next)?;
     step.record(&applied);
-    let output = view::sync::output(&folder, &next, &report, Some(&applied), Exit::OK);
-    Ok(Outcome { output: Some(output), exit: Exit::OK })
+    Ok(Kept { folder, run: next, report, applied: Some(applied), exit: Exit::OK })
 }
 
 struct Step<'a> {
@@ -128,6 +153,7 @@ impl Step<'_> {
     async fn export(&self, scope: &ExportRequest, next: &Pending) -> Result<Report> {
         let request = ExportRequest { since: next.since.clone(), ..scope.clone() };
         let folder = sync::run_folder(self.folder, next.number);
+        again::admit(self.context, self.server, &request, &folder, &self.args.again).await?;
         let now = self.context.clock.now();
         let ledger = place::open_or_begin(
             &state()?,

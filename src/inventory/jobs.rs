@@ -39,9 +39,10 @@ impl Build<'_> {
         let name = raw.name.clone()?;
         let work = self.work();
         let time_zone = raw.schedule.as_ref().and_then(|schedule| schedule.0.time_zone.clone());
-        let deadline = raw.deadline.as_deref().and_then(|text| {
-            self.read("deadline", Deadline::parse(text), "deadline", text)
-        });
+        let deadline = raw
+            .deadline
+            .as_deref()
+            .and_then(|text| self.read("deadline", Deadline::parse(text), "deadline", text));
         let mut expect = Vec::new();
         for (name, text) in raw.expect.iter().flatten() {
             match Expectation::parse(text) {
@@ -67,11 +68,20 @@ impl Build<'_> {
                 let since = raw.since.as_deref().and_then(|text| self.since(text));
                 let compress = raw.compress.map_or(Compress::None, compress);
                 let (scope, to) = (self.scope(), self.place("to", raw.to.as_ref()));
-                Some(Work::Export { server: server.clone(), scope: scope?, since, to: to?, compress })
+                Some(Work::Export {
+                    server: server.clone(),
+                    scope: scope?,
+                    since,
+                    to: to?,
+                    compress,
+                })
             }
             (None, Some(server), None, None) => {
                 let is_scoped = self.scope_keys();
-                self.refuse("import", &[("to", raw.to.is_some()), ("expect", raw.expect.is_some())]);
+                self.refuse(
+                    "import",
+                    &[("to", raw.to.is_some()), ("expect", raw.expect.is_some())],
+                );
                 self.refuse("import", &is_scoped);
                 self.refuse("import", &self.export_keys());
                 let from = self.places();
@@ -87,12 +97,18 @@ impl Build<'_> {
                 let (scope, to) = (self.scope(), self.place("to", raw.to.as_ref()));
                 let to = to?;
                 if to.is_dated() {
-                    self.issue("to", "sync keeps one folder current: {date} and {time} have no place in it");
+                    self.issue(
+                        "to",
+                        "sync keeps one folder current: {date} and {time} have no place in it",
+                    );
                 }
                 Some(Work::Sync { server: server.clone(), scope: scope?, to })
             }
             (None, None, None, Some(source)) => {
-                self.refuse("migrate", &[("from", raw.from.is_some()), ("expect", raw.expect.is_some())]);
+                self.refuse(
+                    "migrate",
+                    &[("from", raw.from.is_some()), ("expect", raw.expect.is_some())],
+                );
                 self.refuse("migrate", &self.export_keys());
                 let scope = self.scope();
                 let target = self.needed("to", raw.to.as_ref())?;
@@ -127,7 +143,9 @@ impl Build<'_> {
     fn scope(&mut self) -> Option<Scope> {
         let raw = self.raw;
         let level = match (raw.level, &raw.group) {
-            (None | Some(raw_later::Level::Group), Some(group)) => Some(Level::Group(group.clone())),
+            (None | Some(raw_later::Level::Group), Some(group)) => {
+                Some(Level::Group(group.clone()))
+            }
             (Some(raw_later::Level::Group), None) => {
                 self.issue("level", "level: group needs the group's id: group: ID");
                 return None;
@@ -233,7 +251,12 @@ mod tests {
     #[test]
     fn each_kind_of_job_is_resolved() {
         for (job, kind, server, place) in [
-            ("name: n, export: a, to: 'x/{date}', since: last, compress: gzip", "export", "a", "x/{date}"),
+            (
+                "name: n, export: a, to: 'x/{date}', since: last, compress: gzip",
+                "export",
+                "a",
+                "x/{date}",
+            ),
             ("name: n, import: b, from: 'x, y.ndjson'", "import", "b", "x, y.ndjson"),
             ("name: n, sync: a, level: system, to: kept", "sync", "a", "kept"),
             ("name: n, migrate: a, to: b", "migrate", "a", "b"),
@@ -269,8 +292,16 @@ mod tests {
             ("name: n, export: a, to: x, deadline: '25:00'", "jobs[0].deadline", "00:00 to 23:59"),
             ("name: n, export: a, to: x, deadline: soon", "jobs[0].deadline", "such as 4h"),
             ("name: n, export: a, to: x, since: yesterday", "jobs[0].since", "write last"),
-            ("name: n, export: a, to: x, expect: {Patient: many}", "jobs[0].expect.Patient", "within 10% of last"),
-            ("name: n, export: a, to: x, expect: {patient: '5'}", "jobs[0].expect.patient", "such as Patient"),
+            (
+                "name: n, export: a, to: x, expect: {Patient: many}",
+                "jobs[0].expect.Patient",
+                "within 10% of last",
+            ),
+            (
+                "name: n, export: a, to: x, expect: {patient: '5'}",
+                "jobs[0].expect.patient",
+                "such as Patient",
+            ),
             ("name: n, export: a, to: x, types: [patient]", "jobs[0].types[0]", "such as Patient"),
             ("name: n, export: a, to: x, from: y", "jobs[0].from", "has no from"),
             ("name: n, import: a, from: x, to: y", "jobs[0].to", "has no to"),

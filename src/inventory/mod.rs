@@ -343,6 +343,8 @@ mod tests {
         assert_eq!(server_names(&path), Vec::<String>::new());
         std::fs::write(&path, "servers: [{name: a, nope: 1}, {name: b}, {url: x}, 5]").unwrap();
         assert_eq!(server_names(&path), ["a", "b"]);
+        std::fs::write(&path, "jobs: [{name: nightly, nope: 1}]").unwrap();
+        assert_eq!(job_names(&path), ["nightly"]);
         std::fs::write(&path, "servers: [").unwrap();
         assert_eq!(server_names(&path), Vec::<String>::new());
     }

@@ -12,6 +12,7 @@ pub mod expiring;
 pub mod explain;
 pub mod human;
 pub mod lint;
+pub mod run;
 mod server;
 pub mod sync;
 pub mod test;

@@ -66,7 +66,9 @@ impl Deadline {
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Deadline::At(time) if time.second() == 0 => f.write_str(&time.strftime("%H:%M").to_string()),
+            Deadline::At(time) if time.second() == 0 => {
+                f.write_str(&time.strftime("%H:%M").to_string())
+            }
             Deadline::At(time) => f.write_str(&time.strftime("%H:%M:%S").to_string()),
             Deadline::Within(length) => humantime::format_duration(*length).fmt(f),
         }
@@ -104,12 +106,18 @@ mod tests {
 
     #[test]
     fn times_of_day_and_lengths_are_told_apart() {
-        for (text, shown) in
-            [("06:00", "06:00"), ("6:05", "06:05"), ("23:59:30", "23:59:30"), ("4h", "4h"), ("90m", "1h 30m")]
-        {
+        for (text, shown) in [
+            ("06:00", "06:00"),
+            ("6:05", "06:05"),
+            ("23:59:30", "23:59:30"),
+            ("4h", "4h"),
+            ("90m", "1h 30m"),
+        ] {
             assert_eq!(Deadline::parse(text).unwrap().to_string(), shown, "{text}");
         }
-        for text in ["", "6", "24:00", "12:60", "06:00:00:00", "06:00 AM", "-1:00", "soon", "0s", ":"] {
+        for text in
+            ["", "6", "24:00", "12:60", "06:00:00:00", "06:00 AM", "-1:00", "soon", "0s", ":"]
+        {
             assert!(Deadline::parse(text).is_err(), "{text}");
         }
     }

@@ -57,12 +57,9 @@ impl Expectation {
                 _ => Err("the first number of a range is the smaller one".to_owned()),
             };
         }
-        for (sign, below, above) in [
-            (">=", false, true),
-            ("<=", true, false),
-            ("==", false, false),
-            ("=", false, false),
-        ] {
+        for (sign, below, above) in
+            [(">=", false, true), ("<=", true, false), ("==", false, false), ("=", false, false)]
+        {
             if let Some(rest) = text.strip_prefix(sign) {
                 let number = number(rest)?;
                 let low = if below { 0 } else { number };
@@ -135,8 +132,21 @@ mod tests {
             assert_eq!(Expectation::parse(text).unwrap().to_string(), shown, "{text}");
         }
         for text in [
-            "", "many", "within 10 of last", "within 10%", "within -1% of last", "within NaN% of last",
-            "within 10% of first", ">=", ">= -1", "< 0", "200..100", "1..", "..5", "1e3", "+5",
+            "",
+            "many",
+            "within 10 of last",
+            "within 10%",
+            "within -1% of last",
+            "within NaN% of last",
+            "within 10% of first",
+            ">=",
+            ">= -1",
+            "< 0",
+            "200..100",
+            "1..",
+            "..5",
+            "1e3",
+            "+5",
             "99999999999999999999",
         ] {
             assert!(Expectation::parse(text).is_err(), "{text}");

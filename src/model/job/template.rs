@@ -63,7 +63,9 @@ impl Template {
         let filled = each(&self.text, &mut |part| {
             match part {
                 Part::Text(part) => text.push_str(part),
-                Part::Name("date") => text.push_str(&filling.begun.strftime("%Y-%m-%d").to_string()),
+                Part::Name("date") => {
+                    text.push_str(&filling.begun.strftime("%Y-%m-%d").to_string())
+                }
                 Part::Name("time") => text.push_str(&filling.begun.strftime("%H%M%S").to_string()),
                 Part::Name("job") => text.push_str(filling.job),
                 Part::Name("server") => text.push_str(filling.server),
@@ -141,7 +143,10 @@ mod tests {
             ("{{date}}", "alone"),
         ] {
             let error = Template::parse(text, Path::new("/")).unwrap_err();
-            assert!(error.contains(told) && error.contains("{date}, {time}, {job}, {server}"), "{text}: {error}");
+            assert!(
+                error.contains(told) && error.contains("{date}, {time}, {job}, {server}"),
+                "{text}: {error}"
+            );
         }
     }
 }
