@@ -232,13 +232,15 @@ pub fn is_running(state: &Path, job: &str) -> bool {
 mod tests {
     use super::*;
 
-    const OWNER: Owner<'_> = Owner {
-        job: "nightly",
-        inventory: Path::new("/nowhere/servers.yaml"),
-        kind: "export",
-        server: "a",
-        url: "https://a.example.org",
-    };
+    fn owner() -> Owner<'static> {
+        Owner {
+            job: "nightly",
+            inventory: Path::new("/nowhere/servers.yaml"),
+            kind: "export",
+            server: "a",
+            url: "https://a.example.org",
+        }
+    }
 
     fn good(place: &str, count: u64, second: i64) -> Good {
         let at = Timestamp::from_second(second).unwrap();
@@ -256,20 +258,20 @@ mod tests {
     fn a_book_comes_back_as_it_was_written_and_one_process_has_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let state = tempfile::tempdir().unwrap();
-        let mut runs = Runs::open(state.path(), OWNER).unwrap();
+        let mut runs = Runs::open(state.path(), owner()).unwrap();
         assert_eq!(look(state.path(), "nightly").unwrap(), None);
         runs.book.accept(good("x", 5, 1));
         runs.write().unwrap();
         assert!(is_running(state.path(), "nightly"));
-        assert_eq!(Runs::open(state.path(), OWNER).unwrap_err().exit().0, 75);
+        assert_eq!(Runs::open(state.path(), owner()).unwrap_err().exit().0, 75);
         let book = runs.book.clone();
         drop(runs);
         assert!(!is_running(state.path(), "nightly"));
         let mode = std::fs::metadata(file(state.path(), "nightly")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(Runs::open(state.path(), OWNER).unwrap().book, book);
+        assert_eq!(Runs::open(state.path(), owner()).unwrap().book, book);
         // Another server's counts are no comparison.
-        let other = Runs::open(state.path(), Owner { server: "b", ..OWNER }).unwrap();
+        let other = Runs::open(state.path(), Owner { server: "b", ..owner() }).unwrap();
         assert!(other.is_changed && other.book.last.is_none());
     }
 
@@ -279,17 +281,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("one.yaml"), folder.path().join("two.yaml"));
         std::fs::write(&one, "").unwrap();
-        Runs::open(state.path(), Owner { inventory: &one, ..OWNER }).unwrap().write().unwrap();
-        let error = Runs::open(state.path(), Owner { inventory: &two, ..OWNER }).unwrap_err();
+        Runs::open(state.path(), Owner { inventory: &one, ..owner() }).unwrap().write().unwrap();
+        let error = Runs::open(state.path(), Owner { inventory: &two, ..owner() }).unwrap_err();
         assert_eq!(error.exit().0, 73);
         std::fs::remove_file(&one).unwrap();
-        assert!(Runs::open(state.path(), Owner { inventory: &two, ..OWNER }).is_ok());
+        assert!(Runs::open(state.path(), Owner { inventory: &two, ..owner() }).is_ok());
     }
 
     #[test]
     fn a_run_is_never_compared_with_itself() {
         let state = tempfile::tempdir().unwrap();
-        let mut book = Runs::open(state.path(), OWNER).unwrap().book;
+        let mut book = Runs::open(state.path(), owner()).unwrap().book;
         let count = |good: Option<&Good>| good.map(|good| good.counts["Patient"]);
         assert_eq!(count(book.compared("x")), None);
         book.accept(good("x", 1, 1));
@@ -305,7 +307,7 @@ mod tests {
     #[test]
     fn few_failed_places_are_remembered() {
         let state = tempfile::tempdir().unwrap();
-        let mut book = Runs::open(state.path(), OWNER).unwrap().book;
+        let mut book = Runs::open(state.path(), owner()).unwrap().book;
         (0..100).for_each(|number| book.fail(number.to_string()));
         book.fail("99".to_owned());
         assert_eq!((book.failed.len(), book.failed[FAILED - 1].as_str()), (FAILED, "99"));

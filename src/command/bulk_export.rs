@@ -381,7 +381,7 @@ fn identity_of(ledger: &Ledger) -> Result<Identity> {
 }
 
 /// A destination that is no folder would become one with a strange name.
-fn refuse_addresses(folder: &Path) -> Result<()> {
+pub(super) fn refuse_addresses(folder: &Path) -> Result<()> {
     let text = folder.to_string_lossy();
     match text.split_once("://") {
         Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {

@@ -74,7 +74,7 @@ pub async fn run(args: &JobArgs, context: &Context) -> Result<Outcome> {
         && runs.book.pending.is_none()
         && let Some(held) = runs.book.held.clone()
     {
-        return accept(context, job, &mut runs, held);
+        return accept(context, job, &mut runs, &held);
     }
     let zone = zone(job)?;
     let begun_at = context.clock.now();
@@ -159,7 +159,7 @@ fn missed(job: &Job, pending: &Pending, now: Timestamp) -> Error {
 }
 
 /// Takes the counts of a run that is held, without asking a server.
-fn accept(context: &Context, job: &Job, runs: &mut Runs, held: Good) -> Result<Outcome> {
+fn accept(context: &Context, job: &Job, runs: &mut Runs, held: &Good) -> Result<Outcome> {
     let ended_at = context.clock.now();
     if let Some(ended) = &mut runs.book.ended
         && ended.begun_at == held.begun_at
@@ -167,7 +167,7 @@ fn accept(context: &Context, job: &Job, runs: &mut Runs, held: Good) -> Result<O
         view::ACCEPTED.clone_into(&mut ended.verdict);
         ended.exit_code = Exit::OK.0;
     }
-    let judged = judge(job, &runs.book, &held);
+    let judged = judge(job, &runs.book, held);
     runs.book.accept(held.clone());
     let result = runs.write();
     record(context, job, "counts accepted", &result);

@@ -101,10 +101,13 @@ impl Scene {
 
 fn ended(command: &mut Command) -> (Value, i32) {
     let output = command.output().unwrap();
-    let text = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
-    let text = String::from_utf8_lossy(text);
-    let json = text.find('{').map_or("null", |at| &text[at..]);
-    let value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let value = match output.stdout.is_empty() {
+        // Notes may stand before an error.
+        true => serde_json::from_str(errors.lines().last().unwrap_or_default()),
+        false => serde_json::from_slice(&output.stdout),
+    };
+    let value = value.unwrap_or_else(|error| panic!("{error}: {errors}"));
     (value, output.status.code().unwrap())
 }
 
@@ -417,6 +420,10 @@ fn sync_and_import_are_jobs_too() {
     let text = std::fs::read_to_string(scene.desk.inventory()).unwrap();
     let two = text.replace("jobs:", &format!("  - {{name: b, url: \"{}\"}}\njobs:", scene.url));
     std::fs::write(scene.desk.inventory(), two).unwrap();
+    assert!(scene.desk.run(&["rename", "b", "c"]).status.success());
+    assert_eq!(scene.run(&[]).0["jobs"][2]["place"], "c", "the target of a migration is a server");
+    let (error, code) = scene.run(&["move", "--yes"]);
+    assert_eq!((code, error["hints"].to_string().contains("fhirctl migrate a c")), (64, true));
     for number in 1..3 {
         let (kept, code) = scene.run(&["keep"]);
         assert_eq!((code, &kept["result"]["run"]), (0, &json!(number)), "{kept:#}");

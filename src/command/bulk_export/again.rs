@@ -57,7 +57,8 @@ pub(in crate::command) async fn admit(
     if rest.is_zero() {
         return Ok(());
     }
-    let shown = humantime::format_duration(Duration::from_secs(rest.as_secs().max(1)));
+    // Rounded up: it is to be written behind --wait.
+    let shown = humantime::format_duration(Duration::from_secs(rest.as_secs() + 1));
     if rest > args.wait {
         let message = format!(
             "{} took this export at {}, and takes it again from {} on, in {shown}",

@@ -15,7 +15,7 @@ use crate::bulk::runs::{Good, Pending, Runs};
 use crate::bulk::store::Compression;
 use crate::bulk::{again, place};
 use crate::command::bulk_export::again::{AgainArgs, admit};
-use crate::command::bulk_export::{go, habits, state};
+use crate::command::bulk_export::{go, habits, refuse_addresses, state};
 use crate::command::bulk_import::{self, BulkImportArgs};
 use crate::command::sync::{self, SyncArgs};
 use crate::context::Context;
@@ -40,6 +40,8 @@ pub(super) struct Run<'a> {
 pub(super) struct Ended {
     pub(super) output: Option<Output>,
     pub(super) exit: Exit,
+    /// Whether an earlier run had done it.
+    was_done: bool,
     /// Of what is complete: its id, transaction time and counts by type.
     complete: Option<(String, Option<String>, BTreeMap<String, u64>)>,
 }
@@ -168,13 +170,14 @@ impl Run<'_> {
     pub(super) async fn work(&mut self, pending: &Pending) -> Result<Ended> {
         match &self.job.work {
             Work::Export { to, compress, .. } => {
-                if !to.is_dated() && self.runs.book.last.is_some() {
+                let ended = self.export(pending, compression(*compress)).await?;
+                if ended.was_done && !to.is_dated() {
                     self.context.notice(&format!(
                         "note: each run of {} goes to the same folder; {{date}} in its to: parts them",
                         self.job.name
                     ));
                 }
-                self.export(pending, compression(*compress)).await
+                Ok(ended)
             }
             Work::Sync { server, scope, .. } => self.sync(server, scope, pending).await,
             Work::Import { server, .. } => self.import(server, pending).await,
@@ -188,6 +191,7 @@ impl Run<'_> {
     async fn export(&mut self, pending: &Pending, compression: Compression) -> Result<Ended> {
         let place = pending.places.first().cloned().unwrap_or_default();
         let folder = Path::new(&place);
+        refuse_addresses(folder)?;
         let state = state()?;
         let (mut request, notes) = self.request()?;
         for note in notes {
@@ -245,7 +249,7 @@ impl Run<'_> {
             let time = kept.report.conclusion.transaction_time.clone();
             (format!("sync-{}", kept.run.number), time, applied.counts.clone())
         });
-        Ok(Ended { output: Some(kept.output()), exit: kept.exit, complete })
+        Ok(Ended { output: Some(kept.output()), exit: kept.exit, was_done: false, complete })
     }
 
     async fn import(&self, server: &str, pending: &Pending) -> Result<Ended> {
@@ -254,7 +258,7 @@ impl Run<'_> {
         args.pull.poll_floor = self.args.how.poll_floor;
         args.pull.poll_ceiling = self.args.how.poll_ceiling;
         let done = bulk_import::run(&args, self.context).await?;
-        Ok(Ended { output: done.output, exit: done.exit, complete: None })
+        Ok(Ended { output: done.output, exit: done.exit, was_done: false, complete: None })
     }
 }
 
@@ -270,6 +274,7 @@ fn exported(report: &Report) -> Ended {
     Ended {
         output: Some(view::bulk_export::report(report)),
         exit: Exit(report.conclusion.exit_code),
+        was_done: report.was_done,
         complete,
     }
 }

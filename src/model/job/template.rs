@@ -64,7 +64,7 @@ impl Template {
             match part {
                 Part::Text(part) => text.push_str(part),
                 Part::Name("date") => {
-                    text.push_str(&filling.begun.strftime("%Y-%m-%d").to_string())
+                    text.push_str(&filling.begun.strftime("%Y-%m-%d").to_string());
                 }
                 Part::Name("time") => text.push_str(&filling.begun.strftime("%H%M%S").to_string()),
                 Part::Name("job") => text.push_str(filling.job),
