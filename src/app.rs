@@ -51,6 +51,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Sync(args) => block_on(command::sync::run(args, context)),
         Command::BulkImport(args) => block_on(command::bulk_import::run(args, context)),
         Command::Migrate(args) => block_on(command::migrate::run(args, context)),
+        Command::Run(args) => block_on(command::run::run(args, context)),
         Command::Doctor(args) => block_on(command::doctor::run(args, context)),
         Command::BulkExport(args) => block_on(command::bulk_export::run(args, context)),
         Command::Audit(args) => command::audit::run(args, context),

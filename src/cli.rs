@@ -44,6 +44,7 @@ pub enum Command {
     Sync(Box<command::sync::SyncArgs>),
     BulkImport(Box<command::bulk_import::BulkImportArgs>),
     Migrate(Box<command::migrate::MigrateArgs>),
+    Run(Box<command::run::JobArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),

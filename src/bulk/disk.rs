@@ -14,15 +14,22 @@ use crate::model::{Error, ErrorKind, Result};
 /// # Errors
 /// Exit 75 when another process has it.
 pub fn lock(folder: &Path, work: &str) -> Result<File> {
-    let path = folder.join("lock");
+    lock_file(&folder.join("lock"), work)
+}
+
+/// The same by a file of any name.
+///
+/// # Errors
+/// Exit 75 when another process has it.
+pub fn lock_file(path: &Path, work: &str) -> Result<File> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(&path)
-        .map_err(|error| cannot_write(&path, &error))?;
+        .open(path)
+        .map_err(|error| cannot_write(path, &error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -34,14 +41,14 @@ pub fn lock(folder: &Path, work: &str) -> Result<File> {
             )
             .hint("wait for its end, or stop it and run the same command again"));
         }
-        Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path, &error)),
+        Err(TryLockError::Error(error)) => return Err(Error::io("lock", path, &error)),
     }
     let write = |file: &mut File| {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         writeln!(file, "{}", std::process::id())
     };
-    write(&mut file).map_err(|error| cannot_write(&path, &error))?;
+    write(&mut file).map_err(|error| cannot_write(path, &error))?;
     Ok(file)
 }
 

@@ -24,6 +24,8 @@ const TRANSIENT: [&str; 7] =
     ["transient", "lock-error", "no-store", "exception", "timeout", "incomplete", "throttled"];
 /// How often `exception` is believed to pass: many servers call every failure that.
 const EXCEPTIONS: u32 = 3;
+/// A kick-off that is refused for longer than this is not waited for.
+const LONG_REST: Duration = Duration::from_secs(5 * 60);
 /// How often in a row a status request may fail in ways that say nothing of the job.
 const FAILURES: u32 = 6;
 /// Most characters of `X-Progress` that are shown; the specification allows 100.
@@ -89,6 +91,20 @@ pub async fn begin(
     let wait = answer.retry_after();
     let (words, is_html) = Words::read(answer).await;
     let what = words.told();
+    // Whatever status it comes with: what ends within minutes is waited for as a busy server is.
+    let is_early = (400..500).contains(&status) && words.says("too recently");
+    if is_early && wait.is_none_or(|wait| wait > LONG_REST) {
+        let when = match wait {
+            Some(wait) => format!("; it takes it again in {}", humantime::format_duration(wait)),
+            None => String::new(),
+        };
+        return Err(Halt::later(
+            "bulk.too_early",
+            format!("the server was asked for this export too recently (HTTP {status}){when}"),
+        )
+        .server_text(words.text)
+        .hint("run the same command again then: some vendors take the same export once a day"));
+    }
     let halt = match status {
         200..=299 => Halt::failed(
             "bulk.kickoff_refused",
@@ -123,6 +139,7 @@ pub async fn begin(
     };
     let halt = halt.server_text(words.text);
     let is_busy = status == 429
+        || is_early
         || status == 503
         || (matches!(status, 500 | 502 | 504) && (is_html || words.transience == Some(true)));
     if is_busy { Ok(Began::Busy { wait, halt }) } else { Err(halt) }
@@ -408,6 +425,11 @@ impl Words {
             text: Some(outcome.summary(limits::SERVER_TEXT_CHARS)).filter(|text| !text.is_empty()),
         };
         (words, false)
+    }
+
+    /// Whether the server's own words hold these.
+    fn says(&self, words: &str) -> bool {
+        self.text.as_ref().is_some_and(|text| text.to_ascii_lowercase().contains(words))
     }
 
     /// `, issue processing`, or nothing.

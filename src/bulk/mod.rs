@@ -6,6 +6,7 @@
 //! remembers every step before the next one is made, `receipt` tells what came of it, `objects` brings
 //! it to an object store.
 
+pub mod again;
 pub mod caller;
 pub mod client_log;
 pub mod crawl;
@@ -27,6 +28,7 @@ pub mod objects;
 pub mod place;
 pub mod receipt;
 pub mod request;
+pub mod runs;
 mod seal;
 pub mod store;
 pub mod sync;

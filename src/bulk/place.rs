@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::disk::{cannot_write, private_folder, sync_folder};
 use super::export::{Identity, Mode};
 use super::ledger::Ledger;
-use super::objects::Address;
+use super::objects::{Address, Destination};
 use super::receipt;
 use super::request::ExportRequest;
 use super::store::Shape;
@@ -74,6 +74,17 @@ pub fn known(state: &Path, folder: &Path) -> Result<Option<Identity>> {
             Err(_) => Ok(None),
         },
         None => Ok(None),
+    }
+}
+
+/// What the export of a destination is; `None` where none was begun.
+///
+/// # Errors
+/// When its marker or ledger cannot be read.
+pub fn known_in(state: &Path, destination: &Destination) -> Result<Option<Identity>> {
+    match destination {
+        Destination::Folder(folder) => known(state, folder),
+        Destination::Store(address) => known_at(state, address),
     }
 }
 

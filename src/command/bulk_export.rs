@@ -1,5 +1,6 @@
 //! `bulk-export NAME`: a FHIR Bulk Data export that survives whatever interrupts it, with a receipt.
 
+pub(super) mod again;
 pub(super) mod habits;
 mod progress;
 pub(super) mod stores;
@@ -94,6 +95,9 @@ pub struct RunArgs {
     pub dry_run: bool,
 
     #[command(flatten)]
+    pub again: again::AgainArgs,
+
+    #[command(flatten)]
     pub how: HowArgs,
 }
 
@@ -170,7 +174,7 @@ pub struct ScopeArgs {
 }
 
 /// How an export is run.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct HowArgs {
     /// How many files are fetched at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -325,22 +329,42 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     }
     let shape = Shape { compression: args.compress.into(), split: args.split_by.into() };
     let mode = mode(args.mode, &destination, context, &inventory, server, &request).await?;
-    let (state, now) = (state()?, context.clock.now());
-    let ledger = match &destination {
+    if mode == Mode::Bulk {
+        again::admit(context, server, &request, &destination, &args.again).await?;
+    }
+    let ledger = begin(context, server, &destination, &request, mode, shape).await?;
+    Ok(shown(context, &go(context, &inventory, server, ledger, &args.how).await?))
+}
+
+/// The ledger of the export that is asked for, at its destination: a new one, or the one that was
+/// begun there.
+///
+/// # Errors
+/// Exit 73 when the destination belongs to another export or holds other data, 75 when another
+/// process works on it; as the store says where it is one.
+pub(super) async fn begin(
+    context: &Context,
+    server: &Server,
+    destination: &Destination,
+    request: &ExportRequest,
+    mode: Mode,
+    shape: impl Into<Shape>,
+) -> Result<Ledger> {
+    let (state, now, shape) = (state()?, context.clock.now(), shape.into());
+    match destination {
         Destination::Folder(folder) => {
-            place::open_or_begin(&state, folder, server, &request, mode, shape, now)?
+            place::open_or_begin(&state, folder, server, request, mode, shape, now)
         }
         Destination::Store(address) => {
             let bucket = stores::bucket(context, address)?;
-            let begun = objects::open_or_begin(&state, &bucket, server, &request, mode, shape, now);
+            let begun = objects::open_or_begin(&state, &bucket, server, request, mode, shape, now);
             let begun = begun.await.map_err(Error::from)?;
             if let Some(note) = begun.note {
                 context.notice(&format!("note: {note}"));
             }
-            begun.ledger
+            Ok(begun.ledger)
         }
-    };
-    Ok(shown(context, &go(context, &inventory, server, ledger, &args.how).await?))
+    }
 }
 
 /// What `--mode` comes to. An export that was begun keeps its own.
@@ -357,11 +381,7 @@ pub(super) async fn mode(
         ModeArg::Crawl => return Ok(Mode::Crawl),
         ModeArg::Auto => {}
     }
-    let known = match destination {
-        Destination::Folder(folder) => place::known(&state()?, folder)?,
-        Destination::Store(address) => place::known_at(&state()?, address)?,
-    };
-    if let Some(known) = known {
+    if let Some(known) = place::known_in(&state()?, destination)? {
         return Ok(known.mode);
     }
     let surroundings = context.surroundings(inventory);
@@ -455,7 +475,7 @@ pub(super) async fn go(
     result
 }
 
-fn interrupted(exit: Exit) -> Halt {
+pub(super) fn interrupted(exit: Exit) -> Halt {
     let kind = match exit {
         Exit::TERMINATED => ErrorKind::Terminated,
         _ => ErrorKind::Interrupted,

@@ -22,6 +22,17 @@ pub fn servers() -> ArgValueCompleter {
     })
 }
 
+/// For arguments that name a job.
+#[must_use]
+pub fn jobs() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let path = context::find_inventory(named_inventory(&words));
+        let names = path.map(|path| inventory::job_names(&path)).unwrap_or_default();
+        beginning_with(word, names.into_iter().map(|name| (name, None)))
+    })
+}
+
 /// For arguments that name a reason code.
 #[must_use]
 pub fn codes() -> ArgValueCompleter {

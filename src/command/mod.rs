@@ -26,6 +26,7 @@ pub mod man;
 pub mod migrate;
 pub mod remove;
 pub mod rename;
+pub mod run;
 pub mod sandbox;
 pub mod schema;
 pub mod selector;

@@ -111,6 +111,8 @@ const SCHEMAS: &[Entry] = &[
     ("migration-report", "migration.json of a migration", || {
         kept(include_str!("../../data/schema/migration-report.json"))
     }),
+    ("run", "fhirctl run JOB -o json", || kept(include_str!("../../data/schema/run.json"))),
+    ("run-list", "fhirctl run -o json", || kept(include_str!("../../data/schema/run-list.json"))),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::bulk_export::again::{self, AgainArgs};
 use super::bulk_export::verbs::destroy;
-use super::bulk_export::{HowArgs, ScopeArgs, go, habits, state};
+use super::bulk_export::{HowArgs, ScopeArgs, begin, go, habits, state};
 use super::check::exact;
 use super::complete;
 use crate::bulk::export::{Mode, Report, Status};
@@ -54,12 +55,41 @@ pub struct SyncArgs {
     pub full: bool,
 
     #[command(flatten)]
+    pub again: AgainArgs,
+
+    #[command(flatten)]
     pub how: HowArgs,
+}
+
+/// A run that came to its end.
+pub(super) struct Kept {
+    place: String,
+    /// Where readers begin.
+    current: String,
+    pub(super) run: Pending,
+    pub(super) report: Report,
+    /// `None`: the directory is as it was.
+    pub(super) applied: Option<Applied>,
+    pub(super) exit: Exit,
+}
+
+impl Kept {
+    pub(super) fn output(&self) -> Output {
+        let Kept { place, current, run, report, applied, exit } = self;
+        view::sync::output(place, current, run, report, applied.as_ref(), *exit)
+    }
 }
 
 /// # Errors
 /// Exit 64 for what cannot be asked, 65, 69, 73, 74, 75 and 77 as the export ends.
 pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
+    let kept = keep(args, context).await?;
+    Ok(Outcome { output: Some(kept.output()), exit: kept.exit })
+}
+
+/// # Errors
+/// As [`run`].
+pub(super) async fn keep(args: &SyncArgs, context: &Context) -> Result<Kept> {
     context.options.output.among(Format::ROWS)?;
     if args.scope.since.is_some() {
         return Err(Error::usage("sync keeps the time of its last run itself")
@@ -105,8 +135,7 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
             book.write(&folder)?;
         }
         let exit = Exit(report.conclusion.exit_code);
-        let output = shown(&folder, &next, &report, None, exit);
-        return Ok(Outcome { output: Some(output), exit });
+        return Ok(step.kept(next, report, None, exit));
     }
     let applied = sync::apply(&folder, &next)?;
     book.close(Run {
@@ -121,19 +150,7 @@ pub async fn run(args: &SyncArgs, context: &Context) -> Result<Outcome> {
     book.write(&folder)?;
     step.tidy_up(&next)?;
     step.record(&applied);
-    let output = shown(&folder, &next, &report, Some(&applied), Exit::OK);
-    Ok(Outcome { output: Some(output), exit: Exit::OK })
-}
-
-fn shown(
-    folder: &Path,
-    next: &Pending,
-    report: &Report,
-    applied: Option<&Applied>,
-    exit: Exit,
-) -> Output {
-    let current = folder.join("current").display().to_string();
-    view::sync::output(&folder.display().to_string(), &current, next, report, applied, exit)
+    Ok(step.kept(next, report, Some(applied), Exit::OK))
 }
 
 struct Step<'a> {
@@ -145,19 +162,18 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    fn kept(&self, run: Pending, report: Report, applied: Option<Applied>, exit: Exit) -> Kept {
+        let place = self.folder.display().to_string();
+        let current = self.folder.join("current").display().to_string();
+        Kept { place, current, run, report, applied, exit }
+    }
+
     async fn export(&self, scope: &ExportRequest, next: &Pending) -> Result<Report> {
         let request = ExportRequest { since: next.since.clone(), ..scope.clone() };
-        let folder = sync::run_folder(self.folder, next.number);
-        let now = self.context.clock.now();
-        let ledger = place::open_or_begin(
-            &state()?,
-            &folder,
-            self.server,
-            &request,
-            Mode::Bulk,
-            Compression::None,
-            now,
-        )?;
+        let place = Destination::Folder(sync::run_folder(self.folder, next.number));
+        again::admit(self.context, self.server, &request, &place, &self.args.again).await?;
+        let (server, mode, shape) = (self.server, Mode::Bulk, Compression::None);
+        let ledger = begin(self.context, server, &place, &request, mode, shape).await?;
         go(self.context, self.inventory, self.server, ledger, &self.args.how).await
     }
 

@@ -81,6 +81,9 @@ pub(super) fn issues(raw: &RawInventory) -> Vec<Issue> {
                 one_known(&mut issues, steps(&base, key), "server", server, &server_names);
             }
         }
+        if let (Some(_), Some(target)) = (&job.migrate, &job.to) {
+            one_known(&mut issues, steps(&base, "to"), "server", target, &server_names);
+        }
         let count = works.iter().filter(|(_, server)| server.is_some()).count();
         if count != 1 && job.name.is_some() {
             issues.push(Issue::new(

@@ -13,6 +13,7 @@ mod cron;
 pub mod directory;
 pub mod edit;
 mod effective;
+mod jobs;
 mod layer;
 mod leaf;
 mod link;
@@ -46,7 +47,7 @@ use self::path::{Step, name_of, place_of};
 use self::problem::Report;
 use self::raw::RawInventory;
 use self::tree::{Place, Tree};
-use crate::model::{Error, ErrorKind, Location, Result, Server};
+use crate::model::{Error, ErrorKind, Location, Result, Server, job};
 
 /// A larger file is refused unread.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -64,6 +65,7 @@ pub struct Inventory {
     /// In the order of the file.
     pub servers: Vec<Server>,
     pub groups: Vec<Group>,
+    jobs: Vec<job::Job>,
     names: HashMap<String, usize>,
 }
 
@@ -89,6 +91,18 @@ impl Inventory {
     #[must_use]
     pub fn server(&self, name: &str) -> Option<&Server> {
         self.servers.get(self.index_of(name)?)
+    }
+
+    /// The jobs, in the order of the file.
+    #[must_use]
+    pub fn jobs(&self) -> &[job::Job] {
+        &self.jobs
+    }
+
+    /// The job of exactly this name.
+    #[must_use]
+    pub fn job(&self, name: &str) -> Option<&job::Job> {
+        self.jobs.iter().find(|job| job.name == name)
     }
 
     fn index_of(&self, name: &str) -> Option<usize> {
@@ -162,6 +176,13 @@ pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Inventory
     let mut resolver = resolve::Resolver::new(&raw, path, overrides);
     let mut servers = Vec::with_capacity(entries.len());
     let broken = Broken::of(&report);
+    let (jobs, found) = jobs::resolve(&raw, &resolver.folder);
+    // As with servers: what is wrong already is told once.
+    let is_told = |issue: &meaning::Issue| {
+        let job = name_of(&issue.path[..issue.path.len().min(2)]);
+        report.problems.iter().any(|problem| problem.key.starts_with(&job))
+    };
+    issues.extend(found.into_iter().filter(|issue| !is_told(issue)));
     for (index, entry) in entries.into_iter().enumerate() {
         // What is wrong already would only be told a second time in other words.
         if broken.covers(index) {
@@ -185,16 +206,26 @@ pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Inventory
         .into_iter()
         .filter_map(|group| Some(Group { name: group.name?, members: group.members? }))
         .collect();
-    Ok(Inventory { path: path.to_owned(), servers, groups, names })
+    Ok(Inventory { path: path.to_owned(), servers, groups, jobs, names })
 }
 
 /// The names in a file, for completion in a shell: whatever can be read, without a word about
 /// what cannot.
 #[must_use]
 pub fn server_names(path: &Path) -> Vec<String> {
+    names_below(path, "servers")
+}
+
+/// The names of the jobs in a file, as [`server_names`].
+#[must_use]
+pub fn job_names(path: &Path) -> Vec<String> {
+    names_below(path, "jobs")
+}
+
+fn names_below(path: &Path, list: &str) -> Vec<String> {
     let Ok(text) = read(path) else { return Vec::new() };
     let Ok(tree) = Tree::read(without_mark(&text)) else { return Vec::new() };
-    let Some(list) = tree.root().and_then(|root| tree.entry(root, "servers")) else {
+    let Some(list) = tree.root().and_then(|root| tree.entry(root, list)) else {
         return Vec::new();
     };
     tree.items(list.value)
@@ -312,6 +343,8 @@ mod tests {
         assert_eq!(server_names(&path), Vec::<String>::new());
         std::fs::write(&path, "servers: [{name: a, nope: 1}, {name: b}, {url: x}, 5]").unwrap();
         assert_eq!(server_names(&path), ["a", "b"]);
+        std::fs::write(&path, "jobs: [{name: nightly, nope: 1}]").unwrap();
+        assert_eq!(job_names(&path), ["nightly"]);
         std::fs::write(&path, "servers: [").unwrap();
         assert_eq!(server_names(&path), Vec::<String>::new());
     }

@@ -58,18 +58,24 @@ record! {
         /// The id of a FHIR Group.
         group: String,
         level: Level,
+        #[schemars(extend("x-items" = "type"))]
         types: Vec<String>,
+        /// An instant, or last: the transaction time of the job's last good run.
         since: String,
         type_filter: Vec<String>,
-        /// A folder or object store; {date} is replaced. For migrate, the server to move to.
+        /// A folder or object store; {date}, {time}, {job} and {server} are replaced. For migrate,
+        /// the server to move to.
         to: String,
-        /// A folder, or files.
+        /// A folder or files, parted by commas; placeholders as in to.
         from: String,
         compress: Compress,
         /// The time of day by which it has to be done, or how long it may take.
         deadline: String,
         schedule: RawSchedule,
-        /// Resource type to what its count has to be, such as within 10% of last.
+        /// How long after an export the same one is asked for again at the earliest; 0s: whenever.
+        min_interval: Pause,
+        /// Resource type to what its count has to be, such as within 10% of last, >= 1000 or 5..9.
+        #[schemars(extend("x-keys" = "type"))]
         expect: BTreeMap<String, String>,
         /// Channels that hear of the outcome.
         channels: Vec<String>,

@@ -275,7 +275,7 @@ servers:
 groups:
   - {name: g, members: [a, b], policy: failover}
 jobs:
-  - {name: j, export: a, types: [Patient], schedule: {cron: '@daily'}, type_filter: ['Patient?a=b']}
+  - {name: j, export: a, to: x, types: [Patient], schedule: {cron: '@daily'}, type_filter: ['Patient?a=b']}
 ";
 
     #[test]

@@ -7,6 +7,7 @@ pub mod base_url;
 pub mod clock;
 pub mod code;
 pub mod error;
+pub mod job;
 pub mod limits;
 pub mod observation;
 pub mod reference;

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod human;
 pub mod lint;
 pub mod migrate;
+pub mod run;
 mod server;
 pub mod sync;
 pub mod test;

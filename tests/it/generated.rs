@@ -120,4 +120,7 @@ fn the_shell_completes_server_names_without_the_keyring() {
     for verb in ["check", "test", "show", "set", "remove", "rename", "activate"] {
         assert_eq!(offered(&["fhirctl", verb, "ep"], folder.path()), ["epic-prod"], "{verb}");
     }
+    let jobs = format!("{text}jobs:\n  - {{name: nightly, export: hapi, to: x}}\n");
+    std::fs::write(folder.path().join("servers.yaml"), jobs).unwrap();
+    assert_eq!(offered(&["fhirctl", "run", "ni"], folder.path()), ["nightly"]);
 }

@@ -22,6 +22,7 @@ mod personas;
 mod presets;
 mod register;
 mod render;
+mod run;
 mod sample;
 mod sandbox;
 mod sign_in;

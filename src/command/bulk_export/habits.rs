@@ -46,6 +46,11 @@ pub(in crate::command) fn pause(server: &Server) -> Option<Duration> {
     bulk(server).and_then(|(_, bulk)| bulk.poll_every).map(|every| every.0)
 }
 
+/// How soon the vendor takes the same export again, where it is known to mind.
+pub(in crate::command) fn again_after(server: &Server) -> Option<Duration> {
+    bulk(server).and_then(|(_, bulk)| bulk.again_after).map(|after| after.0)
+}
+
 /// Whether the vendor is known not to take `_since`: then every export is a full one.
 pub(in crate::command) fn has_no_since(server: &Server) -> bool {
     bulk(server).is_some_and(|(_, bulk)| {

@@ -1,20 +1,19 @@
 //! `sync NAME --output-dir s3://…`: the present state of a server's data in an object store.
 
-use super::super::bulk_export::{go, habits, state, stores};
-use super::SyncArgs;
+use super::super::bulk_export::{again, begin, go, habits, state, stores};
+use super::{Kept, SyncArgs};
 use crate::bulk::export::{Mode, Report, Status};
 use crate::bulk::ledger::Ledger;
-use crate::bulk::objects::{self, Address, Bucket, Courier};
+use crate::bulk::objects::{self, Address, Bucket, Courier, Destination};
 use crate::bulk::request::ExportRequest;
 use crate::bulk::store::Compression;
 use crate::bulk::sync::stored::{self, CURRENT};
 use crate::bulk::sync::{Applied, Book, Pending, Run};
 use crate::bulk::{disk, place};
-use crate::context::{Context, Outcome};
+use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Exit, Result};
-use crate::view;
 
 /// One run.
 pub(super) struct Order<'a> {
@@ -25,7 +24,7 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    pub(super) async fn run(&self, address: &Address, scope: &ExportRequest) -> Result<Outcome> {
+    pub(super) async fn run(&self, address: &Address, scope: &ExportRequest) -> Result<Kept> {
         let bucket = stores::bucket(self.context, address)?;
         let desk = stored::desk(&state()?, &bucket);
         disk::private_folder(&desk)?;
@@ -53,7 +52,7 @@ impl Order<'_> {
                 book.keep(&bucket).await.map_err(Error::from)?;
             }
             let exit = Exit(report.conclusion.exit_code);
-            return Ok(shown(&bucket, &next, &report, None, exit));
+            return Ok(kept(&bucket, next, report, None, exit));
         }
         let courier = Courier::new(bucket.clone(), &stores::surroundings(self.context)?);
         let time = report.conclusion.transaction_time.as_deref();
@@ -73,7 +72,7 @@ impl Order<'_> {
         let target =
             format!("{address}: {} received, {} deleted", applied.received, applied.deleted);
         self.context.audit().outcome(Some(&self.server.name), &target, &Ok(()));
-        Ok(shown(&bucket, &next, &report, Some(&applied), Exit::OK))
+        Ok(kept(&bucket, next, report, Some(applied), Exit::OK))
     }
 
     async fn export(
@@ -83,22 +82,13 @@ impl Order<'_> {
         next: &Pending,
     ) -> Result<Report> {
         let request = ExportRequest { since: next.since.clone(), ..scope.clone() };
-        let bucket = bucket.below(&stored::run_name(next.number));
-        let (state, now) = (state()?, self.context.clock.now());
-        let begun = objects::open_or_begin(
-            &state,
-            &bucket,
-            self.server,
-            &request,
-            Mode::Bulk,
-            Compression::None,
-            now,
-        );
-        let begun = begun.await.map_err(Error::from)?;
-        if let Some(note) = begun.note {
-            self.context.notice(&format!("note: {note}"));
-        }
-        go(self.context, self.inventory, self.server, begun.ledger, &self.args.how).await
+        let run = bucket.below(&stored::run_name(next.number));
+        let place = Destination::Store(run.address().clone());
+        let (context, server) = (self.context, self.server);
+        again::admit(context, server, &request, &place, &self.args.again).await?;
+        let (mode, shape) = (Mode::Bulk, Compression::None);
+        let ledger = begin(context, server, &place, &request, mode, shape).await?;
+        go(context, self.inventory, server, ledger, &self.args.how).await
     }
 
     /// Removes what is older than the state before this one: readers may still be in that.
@@ -128,15 +118,14 @@ impl Order<'_> {
     }
 }
 
-fn shown(
+fn kept(
     bucket: &Bucket,
-    next: &Pending,
-    report: &Report,
-    applied: Option<&Applied>,
+    run: Pending,
+    report: Report,
+    applied: Option<Applied>,
     exit: Exit,
-) -> Outcome {
+) -> Kept {
     let place = bucket.address().to_string();
     let current = bucket.address().object(CURRENT);
-    let output = view::sync::output(&place, &current, next, report, applied, exit);
-    Outcome { output: Some(output), exit }
+    Kept { place, current, run, report, applied, exit }
 }

@@ -119,8 +119,11 @@ fn jobs_with<'v>(
     name: &'v str,
 ) -> impl Iterator<Item = (Path, &'static str)> + use<'v> {
     list(document, "jobs").enumerate().flat_map(move |(index, job)| {
+        // Where a migration goes to is a server; of every other job it is a place.
+        let target = job.get("migrate").map(|_| "to");
         JOB_KEYS
             .into_iter()
+            .chain(target)
             .filter(move |key| job.get(key).and_then(Value::as_str) == Some(name))
             .map(move |key| (vec!["jobs".into(), index.into()], key))
     })
