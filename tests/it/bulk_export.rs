@@ -362,7 +362,7 @@ fn killed_at_any_instant_it_goes_on_to_the_same_files_and_fetches_none_twice() {
                 .spawn()
                 .unwrap();
             // Later and later, so that every phase is met and the end is reached.
-            std::thread::sleep(Duration::from_millis(15 + round * 7 + attempt * 35));
+            std::thread::sleep(Duration::from_millis(15 + round * 7 + attempt * (35 + attempt * 5)));
             match child.try_wait().unwrap() {
                 Some(status) => {
                     done = Some(status.code());

@@ -325,3 +325,23 @@ fn a_source_without_an_export_is_searched_page_by_page() {
     assert_eq!((code, &output["status"]), (0, &json!("proven")), "{output:#}");
     assert_eq!(output["export"]["mode"], "crawl");
 }
+
+#[test]
+fn a_job_of_the_inventory_migrates_and_ends_as_the_command_does() {
+    let scene = Scene::new();
+    let mut text = std::fs::read_to_string(scene.desk.inventory()).unwrap();
+    text.push_str(
+        "jobs:\n  - {name: move, migrate: old, to: new, types: [Patient, Observation]}\n",
+    );
+    std::fs::write(scene.desk.inventory(), text).unwrap();
+    let run = |yes: &[&str]| {
+        let mut all = vec!["run", "move", "--poll-floor", "10ms", "--poll-ceiling", "100ms"];
+        all.extend(yes);
+        scene.desk.json(&all)
+    };
+    assert_eq!(run(&[]).1, 64, "nothing is written that nobody has agreed to");
+    let (done, code) = run(&["--yes"]);
+    assert_eq!((code, &done["kind"]), (0, &json!("migrate")), "{done:#}");
+    assert_schema("run", &done);
+    assert_schema("migrate", &done["result"]);
+}

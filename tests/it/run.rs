@@ -423,7 +423,7 @@ fn sync_and_import_are_jobs_too() {
     assert!(scene.desk.run(&["rename", "b", "c"]).status.success());
     assert_eq!(scene.run(&[]).0["jobs"][2]["place"], "c", "the target of a migration is a server");
     let (error, code) = scene.run(&["move", "--yes"]);
-    assert_eq!((code, error["hints"].to_string().contains("fhirctl migrate a c")), (64, true));
+    assert_eq!(code, 64, "both are one server: {error:#}");
     for number in 1..3 {
         let (kept, code) = scene.run(&["keep"]);
         assert_eq!((code, &kept["result"]["run"]), (0, &json!(number)), "{kept:#}");

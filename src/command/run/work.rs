@@ -18,6 +18,7 @@ use crate::bulk::{again, place};
 use crate::command::bulk_export::again::{AgainArgs, admit};
 use crate::command::bulk_export::{begin, go, habits, state};
 use crate::command::bulk_import::{self, BulkImportArgs};
+use crate::command::migrate::{self, MigrateArgs};
 use crate::command::sync::{self, SyncArgs};
 use crate::context::Context;
 use crate::inventory::Inventory;
@@ -183,10 +184,7 @@ impl Run<'_> {
             }
             Work::Sync { server, scope, .. } => self.sync(server, scope, pending).await,
             Work::Import { server, .. } => self.import(server, pending).await,
-            Work::Migrate { source, target, .. } => {
-                Err(Error::usage(format!("{} is a migration; it is run by hand", self.job.name))
-                    .hint(format!("fhirctl migrate {source} {target}")))
-            }
+            Work::Migrate { source, target, scope } => self.migrate(source, target, scope).await,
         }
     }
 
@@ -225,18 +223,10 @@ impl Run<'_> {
 
     async fn sync(&self, server: &str, scope: &Scope, pending: &Pending) -> Result<Ended> {
         let mut words: Vec<OsString> = vec![server.into()];
-        let mut say = |flag: &str, value: &str| words.extend([flag.into(), value.into()]);
         for place in &pending.places {
-            say("--output-dir", place);
+            words.extend(["--output-dir".into(), place.into()]);
         }
-        match &scope.level {
-            Some(Level::System) => say("--level", "system"),
-            Some(Level::Patient) => say("--level", "patient"),
-            Some(Level::Group(id)) => say("--group", id),
-            None => {}
-        }
-        scope.types.iter().for_each(|name| say("--type", name));
-        scope.type_filter.iter().for_each(|search| say("--type-filter", search));
+        words.extend(scope_words(scope));
         let mut args: SyncArgs = parsed(words)?;
         (args.how, args.again) = (self.args.how.clone(), self.again());
         let kept = sync::keep(&args, self.context).await?;
@@ -247,6 +237,19 @@ impl Run<'_> {
         Ok(Ended { output: Some(kept.output()), exit: kept.exit, was_done: false, complete })
     }
 
+    async fn migrate(&self, source: &str, target: &str, scope: &Scope) -> Result<Ended> {
+        let mut words: Vec<OsString> = vec![source.into(), target.into()];
+        words.extend(scope_words(scope));
+        let mut args: MigrateArgs = parsed(words)?;
+        args.pull.poll_floor = self.args.how.poll_floor;
+        args.pull.poll_ceiling = self.args.how.poll_ceiling;
+        args.parallel = self.args.how.parallel;
+        args.max_line = self.args.how.max_line;
+        args.keep_remote = self.args.how.keep_remote;
+        let done = migrate::run(&args, self.context).await?;
+        Ok(Ended { output: done.output, exit: done.exit, was_done: false, complete: None })
+    }
+
     async fn import(&self, server: &str, pending: &Pending) -> Result<Ended> {
         let words = std::iter::once(server).chain(pending.places.iter().map(String::as_str));
         let mut args: BulkImportArgs = parsed(words.map(OsString::from).collect())?;
@@ -255,6 +258,21 @@ impl Run<'_> {
         let done = bulk_import::run(&args, self.context).await?;
         Ok(Ended { output: done.output, exit: done.exit, was_done: false, complete: None })
     }
+}
+
+/// What is asked for, as the flags of a command say it.
+fn scope_words(scope: &Scope) -> Vec<OsString> {
+    let mut words = Vec::new();
+    let mut say = |flag: &str, value: &str| words.extend([flag.into(), value.into()]);
+    match &scope.level {
+        Some(Level::System) => say("--level", "system"),
+        Some(Level::Patient) => say("--level", "patient"),
+        Some(Level::Group(id)) => say("--group", id),
+        None => {}
+    }
+    scope.types.iter().for_each(|name| say("--type", name));
+    scope.type_filter.iter().for_each(|search| say("--type-filter", search));
+    words
 }
 
 fn exported(report: &Report) -> Ended {
