@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bulk.sh BINARY [MEGABYTES] [ROUNDS]: bulk export against curl --parallel and smart-fetch, in one run
-# from the same server and files: eight large files, 20,000 tiny ones, and 10 GB made while they are
-# sent. fhirctl parses every line, counts, hashes, syncs and writes a receipt; curl only writes.
+# from the same server and files: eight large files and 20,000 tiny ones; 10 GB made while they are sent;
+# and bulk import against a client that sends one resource after the other. fhirctl parses every line, counts, hashes, syncs and writes a receipt; curl only writes.
 # Give it a release build, and SMART_FETCH=PROGRAM to have the peer measured (pip install smart-fetch).
 # Ends with 1 when a figure is missed.
 set -euo pipefail
@@ -9,7 +9,7 @@ set -euo pipefail
 binary=$(realpath "$1")
 megabytes=${2:-512}
 rounds=${3:-3}
-large=${LARGE:-10GB}
+huge=${HUGE:-10GB}
 smart_fetch=${SMART_FETCH:-}
 require nginx nginx-light
 require jq jq
@@ -135,14 +135,58 @@ for round in $(seq "$rounds"); do
     rm -rf "$desk/by-curl" "$desk/by-fhirctl"
 done
 
-# More than fits anywhere, made while it is sent.
+# A server whose data are made while they are sent; sets `url`.
+serve_sandbox() { # FLAG…
+    rm -f "$desk/sandbox.out"
+    "$binary" sandbox -o json "$@" >"$desk/sandbox.out" 2>"$desk/sandbox.err" &
+    sandbox=$!
+    started+=("$sandbox")
+    for _ in $(seq 100); do
+        url=$(grep -o 'http://[0-9.:]*/fhir' "$desk/sandbox.out" 2>/dev/null | head -n 1) && break
+        sleep 0.1
+    done
+    [ -n "$url" ] || { cat "$desk/sandbox.err" >&2; exit 1; }
+}
+
+# More than any memory holds.
 round=1
-"$binary" sandbox --bulk "bytes=$large" --bulk files=8 --bulk requires_access_token=false --json >"$desk/sandbox.out" 2>/dev/null &
-started+=($!)
-for _ in $(seq 100); do
-    grep -q http "$desk/sandbox.out" && break
-    sleep 0.1
-done
+serve_sandbox --bulk "bytes=$huge" --bulk files=8 --bulk retry_after=0
+printf 'version: 1\nservers:\n  - {name: s, url: "%s"}\n' "$url" >"$desk/servers.yaml"
+export_of huge "$desk/by-fhirctl" --level system
+received=$(find "$desk/by-fhirctl" -name '*.ndjson' -printf '%s\n' | awk '{ all += $1 } END { print all }')
+rm -rf "$desk/by-fhirctl"
+kill "$sandbox"
+
+# In again, against one who sends a resource, waits, and sends the next over the same connection.
+resources=20000
+python3 "$bench/ndjson.py" "$desk/import" $((resources * 890)) 4
+resources=$(cat "$desk/import/files/"* | wc -l)
+python3 - "$desk" <<'PYTHON'
+import json, pathlib, sys
+desk = pathlib.Path(sys.argv[1])
+(desk / "single").mkdir()
+with open(desk / "put.template", "w") as config:
+    for file in sorted((desk / "import/files").iterdir()):
+        for number, line in enumerate(file.read_text().splitlines()):
+            path = desk / "single" / f"{file.stem}.{number}.json"
+            path.write_text(line)
+            config.write(f'upload-file = "{path}"\nurl = "URL/Observation/{json.loads(line)["id"]}"\noutput = "/dev/null"\n')
+PYTHON
+there() { # how many Observations the server has
+    curl -q -s "$url/Observation?_summary=count" | jq .total
+}
+serve_sandbox
+before=$(there)
+sed "s|URL|$url|" "$desk/put.template" >"$desk/put.conf"
+run curl_put curl -q -s --no-progress-meter --fail -H 'Content-Type: application/fhir+json' --config "$desk/put.conf"
+[ "$(($(there) - before))" = "$resources" ] || { echo "the sequential client has lost some" >&2; exit 1; }
+kill "$sandbox"
+serve_sandbox
+before=$(there)
+printf 'version: 1\nservers:\n  - {name: s, url: "%s"}\n' "$url" >"$desk/servers.yaml"
+run import "$binary" -i "$desk/servers.yaml" --yes bulk-import s "$desk/import/files" --family bundle --no-progress >"$desk/import.out"
+[ "$(($(there) - before))" = "$resources" ] || { echo "fhirctl has lost some" >&2; exit 1; }
+kill "$sandbox"
 
 printf '%s MB in 8 files, the best of %s rounds, %s cores\n' "$megabytes" "$rounds" "$(nproc)"
 show curl 'curl --parallel, writes only'
@@ -157,4 +201,11 @@ fi
 printf '%s files of 1 KB\n' "$tiny"
 show curl_tiny 'curl --parallel, writes only'
 show fhirctl_tiny 'fhirctl, every check on'
+printf '%s made while they are sent\n' "$huge"
+show huge "fhirctl, $((received / 1000000)) MB"
+judge "peak memory" "$(ratio "$(worst huge rss)" 1000000)" 64 " MB"
+printf '%s resources imported\n' "$resources"
+show curl_put 'curl, one after the other'
+show import 'fhirctl, bundles'
+judge "wall time, of the sequential client's" "$(ratio "$(best import wall)" "$(best curl_put wall)")" 0.334 x
 [ "$missed" = 0 ]
