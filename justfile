@@ -26,6 +26,8 @@ counterparts:
     tests/counterparts/sign_in.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/cloud_sign_in.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/mutual_tls.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/bulk.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/objects.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/migrate.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
 
 # Speed against peers. A missed figure is said, and does not keep the next from being measured.
@@ -33,6 +35,7 @@ bench:
     cargo build --release
     -benches/startup.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/fleet.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
+    -benches/bulk.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
 
 ci:
     bash .ci/run

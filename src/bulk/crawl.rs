@@ -29,7 +29,7 @@ use crate::fhir::outcome::{IssueSeverity, OperationOutcome};
 use crate::http::Client;
 use crate::model::{Code, Error, ErrorKind};
 
-pub use plan::{Declared, plan};
+pub use plan::{Declared, first_request, plan};
 
 const FHIR_JSON: &str = "application/fhir+json";
 /// Most bytes of a page.

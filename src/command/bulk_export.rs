@@ -17,7 +17,7 @@ use super::check::exact;
 use super::complete;
 use crate::bulk::caller::Caller;
 use crate::bulk::client_log::ClientLog;
-use crate::bulk::crawl::Declared;
+use crate::bulk::crawl::{self, Declared};
 use crate::bulk::export::{self, Identity, Mode, Report, Settings};
 use crate::bulk::halt::Halt;
 use crate::bulk::ledger::Ledger;
@@ -308,10 +308,20 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, name)?;
     let mut request = args.scope.request(server)?;
-    let notes = habits::apply(server, &mut request)?;
+    let mut notes = habits::apply(server, &mut request)?;
     request.check()?;
     if args.dry_run {
-        let kick_off = request.kick_off(&server.url)?;
+        let kick_off = match args.mode {
+            ModeArg::Crawl => crawl::first_request(&server.url, &request, &mut notes)?,
+            ModeArg::Bulk | ModeArg::Auto => request.kick_off(&server.url)?,
+        };
+        if args.mode == ModeArg::Auto {
+            notes.push(
+                "--mode auto reads the CapabilityStatement first; without a declared $export at this \
+                 level the data are searched for instead"
+                    .to_owned(),
+            );
+        }
         let plan = view::bulk_export::Plan {
             server: server.name.clone(),
             auth: server.auth.method(),

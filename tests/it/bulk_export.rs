@@ -710,6 +710,12 @@ fn a_dry_run_shows_the_request_and_sends_nothing() {
         "{url}"
     );
     assert_eq!(plan["headers"]["prefer"], "respond-async");
+    let crawl = ["--mode", "crawl", "--type", "Patient", "--dry-run"];
+    let (plan, code) = scene.export("out", &crawl);
+    assert_eq!(code, 0, "{plan:#}");
+    assert_fits("bulk-export-plan", &plan);
+    assert!(plan["url"].as_str().unwrap().ends_with("/fhir/metadata"), "{plan:#}");
+    assert!(plan["notes"].to_string().contains("TYPE?_count=500 of Patient"), "{plan:#}");
     assert!(!scene.path("out").exists());
     assert!(!scene.log.exists() || scene.seen().is_empty());
     for wrong in [

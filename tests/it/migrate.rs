@@ -330,9 +330,7 @@ fn a_source_without_an_export_is_searched_page_by_page() {
 fn a_job_of_the_inventory_migrates_and_ends_as_the_command_does() {
     let scene = Scene::new();
     let mut text = std::fs::read_to_string(scene.desk.inventory()).unwrap();
-    text.push_str(
-        "jobs:\n  - {name: move, migrate: old, to: new}\n",
-    );
+    text.push_str("jobs:\n  - {name: move, migrate: old, to: new}\n");
     std::fs::write(scene.desk.inventory(), text).unwrap();
     let run = |yes: &[&str]| {
         let mut all = vec!["run", "move", "--poll-floor", "10ms", "--poll-ceiling", "100ms"];

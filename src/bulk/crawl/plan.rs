@@ -8,13 +8,14 @@ use url::Url;
 
 use super::super::caller::{Ask, Caller};
 use super::super::halt::Halt;
-use super::super::job::Words;
+use super::super::job::{KickOff, Words};
 use super::super::ledger::{Entry, Kind, Ledger};
 use super::super::lines::{is_id, is_type};
 use super::super::request::{ExportRequest, Level};
 use super::{FHIR_JSON, PAGE_BYTES};
 use crate::http::Client;
-use crate::model::{Error, ErrorKind, limits};
+use crate::model::server::BaseUrl;
+use crate::model::{Error, ErrorKind, Result, limits};
 
 /// Resources of a page, unless the request says.
 const COUNT: u32 = 500;
@@ -250,6 +251,42 @@ pub async fn plan(
         )?;
     }
     Ok(())
+}
+
+/// What a crawl asks for first; the notes say what follows.
+///
+/// # Errors
+/// When the base leads to no URL.
+pub fn first_request(
+    base: &BaseUrl,
+    request: &ExportRequest,
+    notes: &mut Vec<String>,
+) -> Result<KickOff> {
+    let url = base
+        .join("metadata")
+        .map_err(|error| Error::usage(format!("no URL for the metadata: {error}")))?;
+    let types = match request.types.is_empty() {
+        true => "each type that the server can search".to_owned(),
+        false => request.types.join(", "),
+    };
+    let whose = match &request.level {
+        Level::Group(id) => format!(", for each patient of Group/{id}"),
+        _ if !request.patients.is_empty() => ", for each patient that is named".to_owned(),
+        _ => String::new(),
+    };
+    let query = query("", None, request);
+    notes.push(format!("then searches, page by page{whose}: TYPE?{query} of {types}"));
+    for filter in &request.type_filters {
+        notes.push(format!("with {filter}"));
+    }
+    Ok(KickOff {
+        method: http::Method::GET,
+        url,
+        headers: Vec::new(),
+        accept: FHIR_JSON,
+        content_type: FHIR_JSON,
+        body: None,
+    })
 }
 
 fn types(declared: &Declared, request: &ExportRequest) -> Vec<String> {
