@@ -1,8 +1,8 @@
 //! From how a server wants to be signed in to, to what goes into a request.
 //!
 //! Enters: a server's settings and a [`Keeper`] of tokens and refusals. Leaves: a [`Proof`] for
-//! requests to that server, which is told how it went. Called by probe and command. One file per
-//! method.
+//! requests to that server, which is told how it went; `caller` sends signed requests for whoever asks
+//! for more than a check does. Called by probe, bulk, diag and command. One file per method.
 
 mod api_key;
 pub mod aws_sigv4;
@@ -11,6 +11,7 @@ mod basic;
 mod bearer;
 #[cfg(test)]
 mod bent_names;
+pub mod caller;
 pub mod discovery;
 mod explain;
 mod google;

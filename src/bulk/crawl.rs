@@ -14,7 +14,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::caller::Ask;
 use super::disk::cannot_write;
 use super::download::{Connections, End};
 use super::halt::Halt;
@@ -24,6 +23,7 @@ use super::lines::Lines;
 use super::seal::{Complete, temporary};
 use super::store::{Coding, Intake, Refused};
 use super::transfer::{Event, Transfer};
+use crate::auth::caller::Ask;
 use crate::fhir::body::BodyKind;
 use crate::fhir::outcome::{IssueSeverity, OperationOutcome};
 use crate::http::Client;

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::caller::Ask;
 use super::disk::cannot_write;
 use super::halt::Halt;
 use super::job::{Words, follow};
@@ -20,6 +19,7 @@ use super::lines::Lines;
 use super::seal::{Complete, temporary};
 use super::store::{Coding, Compression, Intake, Refused, Stored};
 use super::transfer::{Event, Transfer};
+use crate::auth::caller::Ask;
 use crate::http::{Answer, Client, Failure};
 use crate::model::{Code, limits};
 

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
-use super::caller::Caller;
 use super::crawl;
 use super::halt::Halt;
 use super::ids::IdFile;
@@ -31,6 +30,7 @@ use super::store::{Compression, Split};
 use super::transfer::{Event, Sealing, Teller, Transfer, first_attempt, free_space};
 use super::wait::Pace;
 use crate::auth::Surroundings;
+use crate::auth::caller::Caller;
 use crate::model::server::Server;
 use crate::model::{Error, ErrorKind, Result};
 

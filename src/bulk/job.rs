@@ -10,8 +10,8 @@ use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::caller::{Ask, Caller};
 use super::halt::Halt;
+use crate::auth::caller::{Ask, Caller};
 use crate::fhir::body::{BodyKind, sniff};
 use crate::fhir::outcome::{IssueSeverity, OperationOutcome};
 use crate::http::{Answer, Body, Client, Failure, Stage};

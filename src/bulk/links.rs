@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
-use super::caller::Caller;
 use super::disk::cannot_write;
 use super::halt::Halt;
 use super::job::{Look, Watch, follow};
@@ -22,6 +21,7 @@ use super::manifest::{self, Head};
 use super::store::Coding;
 use super::transfer::Transfer;
 use super::wait::Pace;
+use crate::auth::caller::Caller;
 use crate::http::{Answer, Client};
 use crate::model::{Error, ErrorKind};
 

@@ -1,13 +1,11 @@
 //! Bulk data: exports that end complete with a receipt or honestly incomplete, and the way back in.
 //!
 //! Enters: a server's settings, a request and a folder. Leaves: files, a receipt, and a ledger from
-//! which an interrupted run goes on. Called by the commands. `caller` signs and sends, `job` waits
-//! for the server, `manifest` reads what it made, `download` fetches and `lines` judges it, `ledger`
-//! remembers every step before the next one is made, `receipt` tells what came of it, `objects` brings
-//! it to an object store.
+//! which an interrupted run goes on. Called by the commands. `job` waits for the server, `manifest`
+//! reads what it made, `download` fetches and `lines` judges it, `ledger` remembers every step before
+//! the next one is made, `receipt` tells what came of it, `objects` brings it to an object store.
 
 pub mod again;
-pub mod caller;
 pub mod client_log;
 pub mod crawl;
 mod database;

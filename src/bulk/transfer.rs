@@ -9,7 +9,6 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::caller::Caller;
 use super::crawl;
 use super::download::{self, Connections, End};
 use super::halt::Halt;
@@ -21,6 +20,7 @@ use super::objects::Uploads;
 use super::seal::{Complete, Sealer, temporary};
 use super::store::{Compression, Split};
 use super::wait::Pace;
+use crate::auth::caller::Caller;
 use crate::model::Code;
 
 /// Files that are looked up in the ledger at once.

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use self::progress::Screen;
 use super::check::exact;
 use super::complete;
-use crate::bulk::caller::Caller;
+use crate::auth::caller::Caller;
 use crate::bulk::client_log::ClientLog;
 use crate::bulk::crawl::{self, Declared};
 use crate::bulk::export::{self, Identity, Mode, Report, Settings};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use sha2::{Digest as _, Sha256};
 
-use crate::bulk::caller::Caller;
+use crate::auth::caller::Caller;
 use crate::bulk::disk::cannot_write;
 use crate::bulk::halt::Halt;
 use crate::bulk::import::chunk::Limits;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::body::{self, BodyError};
 use super::classify::{self, Circumstances};
-use super::exchange::{Body, Credential, Exchange, Request, Unsigned};
+use super::exchange::{Body, Call, Credential, Exchange, Request, Unsigned};
 use super::identity::CertificateFacts;
 use super::proxy;
 use super::resolve::{Rules, SystemResolver};
@@ -252,6 +252,31 @@ impl Client {
         Ok(exchange)
     }
 
+    /// Sends one request of any method, once, and reads the whole answer, unpacked. A redirect is an
+    /// answer like any other.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no complete answer of at most `max_body` bytes came.
+    pub async fn receive(&self, call: &Call<'_>, max_body: u64) -> Result<Exchange, Failure> {
+        let held_back = self.transport.admit(call.url, self.rate_limit).await;
+        let start = Instant::now();
+        let end = (call.deadline + held_back).min(start + self.total);
+        self.check_transport(call.url, call.credential, call.body.as_ref())?;
+        let request = Request {
+            url: call.url.clone(),
+            accept: call.accept,
+            credential: call.credential,
+            max_body,
+            deadline: call.deadline,
+            if_none_match: None,
+            body: call.body,
+        };
+        let mut exchange =
+            self.exchange_as(&call.method, call.headers, &request, call.url, start, end).await?;
+        exchange.held_back = held_back;
+        Ok(exchange)
+    }
+
     /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
     /// an allowed address.
     fn check_transport(
@@ -289,17 +314,32 @@ impl Client {
         start: Instant,
         end: Instant,
     ) -> Result<Exchange, Failure> {
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        self.exchange_as(&method, &[], request, url, start, end).await
+    }
+
+    async fn exchange_as(
+        &self,
+        method: &Method,
+        extra: &[(HeaderName, HeaderValue)],
+        request: &Request<'_>,
+        url: &Url,
+        start: Instant,
+        end: Instant,
+    ) -> Result<Exchange, Failure> {
         let request_id = Uuid::new_v4().to_string();
         let mut headers = self.request_headers(request, &request_id);
-        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        for (name, value) in extra {
+            headers.insert(name.clone(), value.clone());
+        }
         let body = request.body.as_ref().map(|body| body.bytes).unwrap_or_default();
-        let sent_url = prove(request.credential, &method, url, body, &mut headers).await?;
+        let sent_url = prove(request.credential, method, url, body, &mut headers).await?;
         self.marks.reset();
-        let prepared = match &request.body {
-            Some(body) => self.inner.post(sent_url).body(body.bytes.to_vec()),
-            None => self.inner.get(sent_url),
-        };
-        let sent = prepared.headers(headers).send();
+        let mut prepared = self.inner.request(method.clone(), sent_url).headers(headers);
+        if let Some(body) = &request.body {
+            prepared = prepared.body(body.bytes.to_vec());
+        }
+        let sent = prepared.send();
         let mut http = HttpFacts { request_id: Some(request_id), ..HttpFacts::default() };
         let answer = tokio::time::timeout_at(end.into(), sent).await;
         let first_byte = Instant::now();

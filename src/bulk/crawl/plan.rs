@@ -6,13 +6,13 @@ use std::time::Instant;
 use serde::Deserialize;
 use url::Url;
 
-use super::super::caller::{Ask, Caller};
 use super::super::halt::Halt;
 use super::super::job::{KickOff, Words};
 use super::super::ledger::{Entry, Kind, Ledger};
 use super::super::lines::{is_id, is_type};
 use super::super::request::{ExportRequest, Level};
 use super::{FHIR_JSON, PAGE_BYTES};
+use crate::auth::caller::{Ask, Caller};
 use crate::http::Client;
 use crate::model::server::BaseUrl;
 use crate::model::{Error, ErrorKind, Result, limits};

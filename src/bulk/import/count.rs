@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::bulk::caller::{Ask, Caller};
+use crate::auth::caller::{Ask, Caller};
 use crate::http::Client;
 use crate::model::limits;
 

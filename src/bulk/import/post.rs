@@ -10,7 +10,7 @@ use super::bundle::{self, Item, Verb};
 use super::delivery::{Delivery, Fate, Reply, Stop, Then};
 use super::send::Settings;
 use super::window::Gate;
-use crate::bulk::caller::{Ask, Caller};
+use crate::auth::caller::{Ask, Caller};
 use crate::bulk::halt::Halt;
 use crate::bulk::job::Words;
 use crate::bulk::wait::Pace;

@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use super::post::uncertain;
 use super::report::{Note, OfType, Summary};
 use super::send::Uncertain;
-use crate::bulk::caller::{Ask, Caller};
+use crate::auth::caller::{Ask, Caller};
 use crate::bulk::halt::Halt;
 use crate::bulk::job::{Began, KickOff, Look, Started, Watch, Words, begin, follow};
 use crate::bulk::wait::Pace;

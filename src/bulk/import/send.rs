@@ -18,7 +18,7 @@ use super::post::{Shared, uncertain};
 use super::report::{self, Counts, Summary};
 use super::source::Input;
 use super::window::Gate;
-use crate::bulk::caller::Caller;
+use crate::auth::caller::Caller;
 use crate::bulk::halt::Halt;
 use crate::http::Client;
 use crate::model::Error;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use crate::auth::Surroundings;
-use crate::bulk::caller::{Ask, Caller};
+use crate::auth::caller::{Ask, Caller};
 use crate::bulk::halt::Halt;
 use crate::bulk::import::post::FOR_CHECKS;
 use crate::bulk::wait::Pace;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::{BulkImportArgs, Family, Job};
-use crate::bulk::caller::{Ask, Caller};
+use crate::auth::caller::{Ask, Caller};
 use crate::bulk::halt::Halt;
 use crate::bulk::import::completion::Row;
 use crate::bulk::import::family::{self, Circumstances, Declared, Remote, Told, Way};

@@ -1,4 +1,4 @@
-//! Requests of a data command: signed in, renewed once when a token is refused, kept to one origin.
+//! Requests that are more than a check: signed in, renewed once when a token is refused, kept to one origin.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::auth::{self, Freshness, Proof, Surroundings};
-use crate::http::{Answer, Body, Call, Client, Credential, Failure, Identity, Stage};
+use super::{Freshness, Proof, Surroundings};
+use crate::http::{Answer, Body, Call, Client, Credential, Exchange, Failure, Identity, Stage};
 use crate::model::Code;
 use crate::model::server::Server;
 
 /// How long a sign-in may take.
 const SIGN_IN: Duration = Duration::from_secs(60);
 
-/// Who asks one server for data. Workers share it; each has connections of its own.
+/// Who asks one server. Workers share it; each has connections of its own.
 pub struct Caller {
     pub server: Server,
     pub surroundings: Surroundings,
@@ -32,7 +32,7 @@ enum Proved {
     Known(Option<Box<Proof>>),
 }
 
-/// A request as a data command words it.
+/// A request as who asks words it.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     pub method: Method,
@@ -55,8 +55,8 @@ impl Caller {
     /// # Errors
     /// When a secret that every connection needs cannot be had.
     pub async fn new(server: &Server, surroundings: &Surroundings) -> Result<Caller, Failure> {
-        let identity = auth::identity(server, &surroundings.credentials).await?;
-        let always = auth::extra_headers(server, &surroundings.credentials).await?;
+        let identity = super::identity(server, &surroundings.credentials).await?;
+        let always = super::extra_headers(server, &surroundings.credentials).await?;
         Ok(Caller {
             server: server.clone(),
             surroundings: surroundings.clone(),
@@ -102,37 +102,87 @@ impl Caller {
         url.origin() == self.server.url.url().origin()
     }
 
-    /// Asks the server, with another token when the first is refused.
+    /// Asks the server, with another token when the first is refused; the body of the answer is
+    /// still on its way, as it came over the wire.
     ///
     /// # Errors
     /// When there is nothing to sign in with, or no answer came.
     pub async fn ask(&self, client: &Arc<Client>, ask: &Ask<'_>) -> Result<Answer, Failure> {
-        let is_own = self.is_own(ask.url);
-        let is_signed = ask.signed && is_own;
-        let mut renewed = false;
+        let mut is_refused = false;
         loop {
-            let credential = if is_signed { self.credential(renewed).await? } else { None };
-            let open = (is_own && !self.always.headers.is_empty()).then_some(&self.always);
-            let call = Call {
-                method: ask.method.clone(),
-                url: ask.url,
-                accept: ask.accept,
-                headers: ask.headers,
-                body: ask.body,
-                credential: credential.as_ref().or(open),
-                deadline: Instant::now() + self.server.timeouts.total,
-            };
-            let answer = client.open(&call).await?;
+            let credential = self.credential_for(ask, is_refused).await?;
+            let answer = client.open(&self.call(ask, credential.as_ref())).await?;
             let status = answer.status().as_u16();
-            if status == 401 && credential.is_some() && !renewed && self.has_token().await {
-                renewed = true;
-                continue;
+            if self.is_settled(status, credential.as_ref(), &mut is_refused).await {
+                return Ok(answer);
             }
-            if credential.is_some() {
-                self.tell(status).await;
-            }
-            return Ok(answer);
         }
+    }
+
+    /// Asks the server, with another token when the first is refused, and reads the whole answer,
+    /// unpacked. The server's rate limit holds.
+    ///
+    /// # Errors
+    /// As [`ask`](Caller::ask), and `http.too_large` above `max_body` bytes.
+    pub async fn fetch(
+        &self,
+        client: &Client,
+        ask: &Ask<'_>,
+        max_body: u64,
+    ) -> Result<Exchange, Failure> {
+        let mut is_refused = false;
+        loop {
+            let credential = self.credential_for(ask, is_refused).await?;
+            let exchange = client.receive(&self.call(ask, credential.as_ref()), max_body).await?;
+            if self.is_settled(exchange.status(), credential.as_ref(), &mut is_refused).await {
+                return Ok(exchange);
+            }
+        }
+    }
+
+    /// What proves who asks, where that is to be proved.
+    async fn credential_for(
+        &self,
+        ask: &Ask<'_>,
+        is_refused: bool,
+    ) -> Result<Option<Credential>, Failure> {
+        if ask.signed && self.is_own(ask.url) {
+            self.credential(is_refused).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn call<'a>(&'a self, ask: &Ask<'a>, credential: Option<&'a Credential>) -> Call<'a> {
+        let is_own = self.is_own(ask.url);
+        let open = (is_own && !self.always.headers.is_empty()).then_some(&self.always);
+        Call {
+            method: ask.method.clone(),
+            url: ask.url,
+            accept: ask.accept,
+            headers: ask.headers,
+            body: ask.body,
+            credential: credential.or(open),
+            deadline: Instant::now() + self.server.timeouts.total,
+        }
+    }
+
+    /// Whether an answer stands; `false` where it is worth a second try with another token.
+    async fn is_settled(
+        &self,
+        status: u16,
+        credential: Option<&Credential>,
+        is_refused: &mut bool,
+    ) -> bool {
+        if credential.is_none() {
+            return true;
+        }
+        if status == 401 && !*is_refused && self.has_token().await {
+            *is_refused = true;
+            return false;
+        }
+        self.tell(status).await;
+        true
     }
 
     /// What goes into a request; `None` where the server is open.
@@ -154,7 +204,7 @@ impl Caller {
             (Some(_), None) => true,
         };
         if !is_good {
-            let made = auth::proof(
+            let made = super::proof(
                 &self.server,
                 &self.always,
                 &self.surroundings.keeper,
