@@ -13,7 +13,7 @@ def observation(file, number):
     value = (file * 31 + number * 17) % 1000
     return {
         "resourceType": "Observation",
-        "id": f"observation-{file}-{number}",
+        "id": f"measured-{file}-{number}",
         "meta": {
             "versionId": "3",
             "lastUpdated": f"2026-{1 + number % 12:02}-{1 + number % 28:02}T08:15:30.{value:03}+00:00",
