@@ -38,6 +38,7 @@ pub enum Command {
     Lint(command::lint::LintArgs),
     Expiring(command::expiring::ExpiringArgs),
     Auth(command::auth::AuthArgs),
+    Diag(Box<command::diag::DiagArgs>),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     BulkExport(Box<command::bulk_export::BulkExportArgs>),

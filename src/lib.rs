@@ -17,6 +17,7 @@ pub mod cli;
 pub mod command;
 pub mod context;
 pub mod credentials;
+pub mod diag;
 pub mod fhir;
 pub mod http;
 pub mod inventory;

@@ -19,11 +19,11 @@ const LAYERS: &[&[&str]] = &[
     &["context"],
     &["sandbox", "view"],
     &["render"],
-    &["lint"],
+    &["diag", "lint"],
     &["bulk", "probe"],
     &["auth"],
     &["serve"],
-    &["inventory", "credentials", "http", "audit"],
+    &["inventory", "credentials", "http", "net", "audit"],
     &["fhir"],
     &["model"],
 ];
@@ -39,7 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &["context", "render"]),
     ("csv", &["render", "inventory"]),
     ("dialoguer", &["context", "command"]),
-    ("hickory_resolver", &["http"]),
+    ("hickory_resolver", &["http", "net"]),
     ("hyper", &["http", "serve", "sandbox"]),
     ("hyper::server", &["serve", "sandbox"]),
     ("hyper_util", &["http", "serve", "sandbox"]),
@@ -53,7 +53,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rusqlite", &["bulk"]),
     // `doctor` shows what the trust store holds.
     ("rustls_native_certs", &["http", "command"]),
-    ("x509_parser", &["http"]),
+    ("x509_parser", &["http", "net"]),
     ("p12_keystore", &["http"]),
     ("yaml_edit", &["inventory"]),
 ];

@@ -15,6 +15,7 @@ pub mod complete;
 pub mod completions;
 pub mod deactivate;
 pub mod demo;
+pub mod diag;
 pub mod doctor;
 pub mod expiring;
 pub mod explain;

@@ -20,6 +20,7 @@ use crate::auth::Surroundings;
 pub use engine::{Checked, check_all, check_one};
 pub use shown::Shown;
 pub use unapproved::unapproved;
+pub use verdict::acceptance;
 
 /// What to check and how often to try.
 #[derive(Clone, Debug, Default)]

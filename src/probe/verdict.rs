@@ -208,7 +208,7 @@ pub(super) fn conclude(
 }
 
 /// The entry that covers a code today.
-fn acceptance(accept: &[Accept], code: Code, now: Timestamp) -> Option<Accepted> {
+pub fn acceptance(accept: &[Accept], code: Code, now: Timestamp) -> Option<Accepted> {
     let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
     accept
         .iter()

@@ -1,6 +1,6 @@
 //! A table for a ticket, a wiki or a pull request.
 
-use super::Table;
+use super::{Block, Table};
 use crate::model::text::one_line;
 
 pub(super) fn render(table: &Table) -> String {
@@ -11,6 +11,50 @@ pub(super) fn render(table: &Table) -> String {
         text.push_str(&line(cells.iter().map(String::as_str)));
     }
     text
+}
+
+/// A document for a ticket.
+pub(super) fn document(blocks: &[Block]) -> String {
+    let mut text = String::new();
+    write(blocks, 1, &mut text);
+    format!("{}\n", text.trim_end())
+}
+
+fn write(blocks: &[Block], level: usize, text: &mut String) {
+    for (index, block) in blocks.iter().enumerate() {
+        match block {
+            Block::Heading(heading) => {
+                // The first one is the title.
+                let level = if index == 0 && level == 1 { 1 } else { level + 1 };
+                text.push_str(&format!("{} {}\n\n", "#".repeat(level), escaped(heading)));
+            }
+            Block::Text(row) => {
+                for cell in row {
+                    text.push_str(&escaped_as_is(&cell.text));
+                }
+                text.push_str("\n\n");
+            }
+            Block::Verbatim(lines) => {
+                // Four blanks make code of whatever stands in it, a fence among it.
+                for line in lines.lines() {
+                    text.push_str(&format!("    {}\n", crate::model::text::visible(line)));
+                }
+                text.push('\n');
+            }
+            Block::Facts(facts) => {
+                for (name, value) in facts {
+                    text.push_str(&format!("- {}: {}\n", escaped(name), escaped(&value.text)));
+                }
+                text.push('\n');
+            }
+            Block::Table(table) => {
+                text.push_str(&render(table));
+                text.push('\n');
+            }
+            Block::Indented(blocks) => write(blocks, level + 1, text),
+            Block::Blank => {}
+        }
+    }
 }
 
 fn line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
@@ -26,7 +70,12 @@ fn line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
 
 /// A text that shows as it is: no cell ends early, no link, no emphasis and no HTML begins.
 fn escaped(text: &str) -> String {
-    let text = one_line(text);
+    escaped_as_is(&one_line(text))
+}
+
+/// The same, with the blanks at both ends kept: a paragraph is put together from pieces.
+fn escaped_as_is(text: &str) -> String {
+    let text = crate::model::text::visible(text);
     let mut safe = String::with_capacity(text.len() + 8);
     let mut before = ' ';
     let mut rest = text.chars().peekable();

@@ -128,6 +128,9 @@ pub fn render(output: &Output, format: Format, style: Style) -> Result<String> {
             None => json::yaml(&output.json),
         },
         (Format::Csv, Some(rows), _) => csv::render(rows),
+        (Format::Markdown, ..) if let Some(blocks) = &output.ticket => {
+            Ok(markdown::document(blocks))
+        }
         (Format::Markdown, Some(rows), _) => Ok(markdown::render(rows)),
         (Format::Junit, _, Some(run)) => junit::render(run),
         (Format::Junit, ..) if let Some(suites) = &output.suites => Ok(junit::suites(suites)),

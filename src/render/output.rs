@@ -18,6 +18,8 @@ pub struct Output {
     pub typed: Option<Arc<dyn Typed>>,
     /// What a person reads, top to bottom.
     pub document: Vec<Block>,
+    /// What `-o markdown` says where more than rows is to be told, such as a ticket.
+    pub ticket: Option<Vec<Block>>,
     /// The rows of `-o csv` and `-o markdown`; `None`: this output has no rows.
     pub rows: Option<Table>,
     /// Present for `check` and `test`: what `junit`, `nagios` and `openmetrics` are made of.

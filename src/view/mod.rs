@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod bulk_export;
 pub mod check;
+pub mod diag;
 pub mod doctor;
 pub mod error;
 pub mod expiring;
@@ -37,6 +38,8 @@ pub fn schemas() -> Vec<(&'static str, SchemaOf)> {
         ("check", schema::<check::CheckDocument>),
         ("check-server", schema::<check::ServerLine>),
         ("test", schema::<test::TestDocument>),
+        ("diag", schema::<diag::DiagDocument>),
+        ("diag-commands", schema::<diag::CommandsDocument>),
         ("audit-verify", schema::<audit::VerifyDocument>),
         ("audit-log", schema::<audit::LogDocument>),
         ("audit-head", schema::<audit::HeadDocument>),

@@ -9,6 +9,7 @@ mod bulk_export;
 mod bulk_import;
 mod check;
 mod credentials;
+mod diag;
 mod doctor;
 mod edit;
 mod edit_commands;

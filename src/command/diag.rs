@@ -1,0 +1,140 @@
+//! `diag NAME [TOPIC…]`: depth on one server, from the wire up.
+
+mod bundle;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValue;
+
+use super::check::exact;
+use crate::context::{Context, Outcome};
+use crate::diag::{self, Desk, Options, Topic, TopicName};
+use crate::model::{Exit, Result};
+use crate::render::{Format, Output};
+use crate::view::diag::{CommandLine, CommandsDocument, DiagDocument};
+
+/// The formats of a diagnosis.
+const FORMATS: &[Format] = &[
+    Format::Table,
+    Format::Json,
+    Format::Ndjson,
+    Format::Yaml,
+    Format::Csv,
+    Format::Markdown,
+    Format::Junit,
+];
+
+/// Find the cause: look at one server from the wire up, name the layer that broke and who has to act
+///
+/// Without topics, those that are safe in production. Nothing is written to the server unless the
+/// topic write is named and --yes says so. The exit code is 0, 1, 2 or 3 as for check.
+#[derive(Debug, Args)]
+#[command(after_long_help = topics_help())]
+pub struct DiagArgs {
+    /// The server's name in the inventory
+    #[arg(value_name = "NAME", add = super::complete::servers())]
+    pub name: String,
+
+    /// What to look at [default: everything that is safe in production]
+    #[arg(value_name = "TOPIC", value_parser = topic_parser(), hide_possible_values = true)]
+    pub topics: Vec<TopicName>,
+
+    /// Write an archive of everything, redacted, that a vendor's support can read
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+
+    /// Send nothing and print the commands that do the same by hand, secrets in variables
+    #[arg(long, conflicts_with = "bundle")]
+    pub curl: bool,
+}
+
+/// # Errors
+/// When the inventory cannot be used or knows no such server; never for a sick one.
+pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
+    if !args.curl {
+        context.options.output.among(FORMATS)?;
+    }
+    let inventory = context.load_inventory()?;
+    let server = exact(&inventory, &args.name)?;
+    let surroundings = context.surroundings(&inventory);
+    let options = Options { yes: context.options.yes };
+    let desk = Desk::new(server, &surroundings, options);
+    let topics = chosen(&args.topics);
+    if args.curl {
+        return Ok(Outcome::printed(script(&desk, &topics)?));
+    }
+    let file = args.bundle.as_deref().map(bundle::claim).transpose()?;
+    let progress = context.progress(&format!("diagnosing {}", server.name), topics.len());
+    let found = diag::diagnose(&desk, &topics, |_: &Topic| progress.step()).await;
+    progress.finish();
+    let verdict = diag::judge(&found);
+    let exit = Exit(verdict.status.exit_code());
+    let document = DiagDocument::new(
+        server,
+        inventory.path.display().to_string(),
+        context.clock.now(),
+        verdict,
+        found,
+        exit.0,
+    );
+    let output = document.output()?;
+    if let Some(file) = file {
+        let path = file.path.display().to_string();
+        bundle::write(file, &desk, &topics, &output)?;
+        context.notice(&format!("everything is in {path}"));
+    }
+    Ok(Outcome { output: Some(output), exit })
+}
+
+/// The named topics, each once, in their order; else the default ones.
+fn chosen(named: &[TopicName]) -> Vec<TopicName> {
+    let wanted = |topic: &TopicName| {
+        if named.is_empty() { topic.is_default() } else { named.contains(topic) }
+    };
+    TopicName::ALL.iter().copied().filter(wanted).collect()
+}
+
+/// A shell script of what the topics do.
+fn script(desk: &Desk, topics: &[TopicName]) -> Result<Output> {
+    let mut text = format!("# {}\n", desk.server.name);
+    let mut commands = Vec::new();
+    for &topic in topics {
+        let same = diag::commands(desk, topic);
+        if same.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("\n# {topic}: {}\n", topic.about(), topic = topic.as_str()));
+        for command in same {
+            if !command.about.is_empty() {
+                text.push_str(&format!("# {}\n", command.about));
+            }
+            text.push_str(&format!("{command}\n"));
+            let about = command.about.clone();
+            commands.push(CommandLine { topic, about, command: command.to_string() });
+        }
+    }
+    CommandsDocument {
+        schema: "fhirctl/diag-commands/v1",
+        server: desk.server.name.clone(),
+        commands,
+    }
+    .output(text.trim_end())
+}
+
+fn topic_parser() -> impl clap::builder::TypedValueParser<Value = TopicName> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    let values =
+        TopicName::ALL.iter().map(|topic| PossibleValue::new(topic.as_str()).help(topic.about()));
+    PossibleValuesParser::new(values).try_map(|word| word.parse::<TopicName>())
+}
+
+fn topics_help() -> String {
+    let mut text =
+        String::from("Topics, from the wire up; those with a star run where none is named:\n");
+    for topic in TopicName::ALL {
+        let star = if topic.is_default() { '*' } else { ' ' };
+        text.push_str(&format!("  {star} {:<11} {}\n", topic.as_str(), topic.about()));
+    }
+    text
+}

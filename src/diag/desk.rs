@@ -1,0 +1,177 @@
+//! What the topics of one diagnosis share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderName, HeaderValue};
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::auth::Surroundings;
+use crate::auth::caller::{Ask, Caller};
+use crate::http::{Client, Exchange, Failure, Stage};
+use crate::model::server::{Format, Server};
+use crate::model::{Code, ServerReport, limits};
+use crate::probe;
+
+/// What topics may be told from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether what changes something, or loads a server in production, was agreed to.
+    pub yes: bool,
+}
+
+/// One server on the table: its settings, connections, and what was already asked.
+pub struct Desk {
+    pub server: Server,
+    pub surroundings: Surroundings,
+    pub options: Options,
+    /// The instant by which topics that do not measure have to be done.
+    pub deadline: Instant,
+    line: OnceCell<Result<Line, Failure>>,
+    report: OnceCell<ServerReport>,
+    statement: OnceCell<Result<Arc<Exchange>, Failure>>,
+}
+
+/// A signed way to the server, and the connections that topics share.
+struct Line {
+    caller: Arc<Caller>,
+    client: Arc<Client>,
+}
+
+impl Desk {
+    #[must_use]
+    pub fn new(server: &Server, surroundings: &Surroundings, options: Options) -> Desk {
+        Desk {
+            server: server.clone(),
+            surroundings: surroundings.clone(),
+            options,
+            deadline: Instant::now() + server.deadline,
+            line: OnceCell::new(),
+            report: OnceCell::new(),
+            statement: OnceCell::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The host and the port that are connected to.
+    #[must_use]
+    pub fn target(&self) -> (String, u16) {
+        let url = self.server.url.url();
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        (host, url.port_or_known_default().unwrap_or(443))
+    }
+
+    /// An address below the base URL; `path` may carry a query.
+    ///
+    /// # Errors
+    /// When the two make no address.
+    pub fn url(&self, path: &str) -> Result<Url, Failure> {
+        let base = self.server.url.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}/{path}")).map_err(|error| {
+            Failure::new(
+                Stage::Setup,
+                Code::new("http.status"),
+                format!("{path} is no path below the base URL: {error}"),
+            )
+        })
+    }
+
+    /// The media type that is asked for.
+    #[must_use]
+    pub fn accept(&self) -> &'static str {
+        match self.server.format {
+            Format::Json => "application/fhir+json",
+            Format::Xml => "application/fhir+xml",
+        }
+    }
+
+    async fn line(&self) -> Result<&Line, Failure> {
+        let open = || async {
+            let caller = Caller::new(&self.server, &self.surroundings).await?;
+            let client = caller.client()?;
+            Ok(Line { caller: Arc::new(caller), client })
+        };
+        self.line.get_or_init(open).await.as_ref().map_err(Clone::clone)
+    }
+
+    /// Who sends signed requests.
+    ///
+    /// # Errors
+    /// When a secret that every connection needs cannot be had.
+    pub async fn caller(&self) -> Result<Arc<Caller>, Failure> {
+        Ok(Arc::clone(&self.line().await?.caller))
+    }
+
+    /// The connections that topics share.
+    ///
+    /// # Errors
+    /// As [`Desk::caller`], and when the settings make no client.
+    pub async fn client(&self) -> Result<Arc<Client>, Failure> {
+        Ok(Arc::clone(&self.line().await?.client))
+    }
+
+    /// Asks the server, signed where it has a sign-in, and reads the whole answer.
+    ///
+    /// # Errors
+    /// When no complete answer of a bounded size came.
+    pub async fn get(
+        &self,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Exchange, Failure> {
+        self.ask(&Ask { headers, ..Ask::get(url, self.accept()) }).await
+    }
+
+    /// Asks the server without proving who asks.
+    ///
+    /// # Errors
+    /// As [`Desk::get`].
+    pub async fn get_open(
+        &self,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Exchange, Failure> {
+        self.ask(&Ask { headers, signed: false, ..Ask::get(url, self.accept()) }).await
+    }
+
+    /// Asks as it is worded, and reads the whole answer.
+    ///
+    /// # Errors
+    /// As [`Desk::get`].
+    pub async fn ask(&self, ask: &Ask<'_>) -> Result<Exchange, Failure> {
+        let line = self.line().await?;
+        line.caller.fetch(&line.client, ask, limits::BODY_BYTES).await
+    }
+
+    /// What `test` says of the server: every stage, once.
+    pub async fn report(&self) -> &ServerReport {
+        let test = || async {
+            let options = probe::Options { every_stage: true, ..probe::Options::default() };
+            probe::check_one(&self.server, &self.surroundings, &options).await.report
+        };
+        self.report.get_or_init(test).await
+    }
+
+    /// The answer to `/metadata`, asked for once; open first, as the specification expects it.
+    ///
+    /// # Errors
+    /// As [`Desk::get`].
+    pub async fn statement(&self) -> Result<Arc<Exchange>, Failure> {
+        let fetch = || async {
+            let url = self.url("metadata")?;
+            if !self.server.metadata_needs_auth {
+                let open = self.get_open(&url, &[]).await?;
+                if !matches!(open.status(), 401 | 403) {
+                    return Ok(Arc::new(open));
+                }
+            }
+            Ok(Arc::new(self.get(&url, &[]).await?))
+        };
+        self.statement.get_or_init(fetch).await.clone()
+    }
+}

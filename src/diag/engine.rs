@@ -1,0 +1,89 @@
+//! Which topics run when.
+
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::shell::Command;
+use super::topic::Turn;
+use super::{Desk, Problem, Topic, TopicName, health};
+use crate::model::{Code, Status};
+use crate::probe::acceptance;
+
+/// Looks at a server from several sides. What is on the wire is looked at first and all at once,
+/// then what needs an answering server, then, one after the other, what measures or changes.
+/// `done` is called as each topic ends.
+pub async fn diagnose(
+    desk: &Desk,
+    topics: &[TopicName],
+    mut done: impl FnMut(&Topic),
+) -> Vec<Topic> {
+    let mut found: Vec<Topic> = Vec::with_capacity(topics.len());
+    for turn in [Turn::Wire, Turn::Talk, Turn::Alone] {
+        let names: Vec<_> = topics.iter().copied().filter(|name| name.turn() == turn).collect();
+        let broken = if turn == Turn::Wire { None } else { out_of_reach(desk, &found).await };
+        if let Some(why) = broken {
+            for name in names {
+                let why = format!("not looked at: {why}");
+                let topic = Topic::left_out(name, Code::new("check.skipped"), why);
+                done(&topic);
+                found.push(topic);
+            }
+        } else if turn == Turn::Alone {
+            for name in names {
+                let topic = look(desk, name).await;
+                done(&topic);
+                found.push(topic);
+            }
+        } else {
+            let mut running: FuturesUnordered<_> =
+                names.into_iter().map(|name| look(desk, name)).collect();
+            while let Some(topic) = running.next().await {
+                done(&topic);
+                found.push(topic);
+            }
+        }
+    }
+    found.sort_by_key(|topic| topic.name);
+    found
+}
+
+/// What makes it pointless to talk to the server, where something does.
+async fn out_of_reach(desk: &Desk, found: &[Topic]) -> Option<String> {
+    if let Some(health) = found.iter().find(|topic| topic.name == TopicName::Health) {
+        return health::out_of_reach(health);
+    }
+    // Topics were named one by one: what they need is looked at all the same.
+    let report = desk.report().await;
+    health::out_of_reach(&health::topic_of(report))
+}
+
+/// Runs one topic and lets its worst problem speak.
+async fn look(desk: &Desk, name: TopicName) -> Topic {
+    let started = Instant::now();
+    let mut topic = match name {
+        TopicName::Health => health::run(desk).await,
+    };
+    topic.commands(&commands(desk, name));
+    accept(desk, &mut topic.problems);
+    topic.conclude(started.elapsed().as_secs_f64() * 1000.0);
+    topic
+}
+
+/// What somebody without this program would type to look at the same thing.
+#[must_use]
+pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
+    match name {
+        TopicName::Health => health::commands(desk),
+    }
+}
+
+/// Marks what the inventory accepts for the time being.
+fn accept(desk: &Desk, problems: &mut [Problem]) {
+    let now = desk.surroundings.clock.now();
+    for problem in problems.iter_mut().filter(|problem| problem.status != Status::Healthy) {
+        problem.accepted =
+            acceptance(&desk.server.accept, problem.code, now).map(|accepted| accepted.reason);
+    }
+}

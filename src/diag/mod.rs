@@ -1,0 +1,20 @@
+//! What is wrong with one server, from the wire up, and who has to act.
+//!
+//! Enters: a resolved server and what the process shares. Leaves: a [`Topic`] for each thing that
+//! was looked at, with its problems and its evidence, and one [`Verdict`] over all of them. Called
+//! by the commands. One file per topic; `desk` is what topics share, `engine` decides what runs
+//! when, `verdict` names the layer that broke, `shell` words commands that do the same by hand.
+//!
+//! A sick server is data here, too: no topic fails, it reports.
+
+mod desk;
+mod engine;
+mod health;
+pub mod shell;
+mod topic;
+mod verdict;
+
+pub use desk::{Desk, Options};
+pub use engine::{commands, diagnose};
+pub use topic::{Evidence, Layer, Problem, Topic, TopicName};
+pub use verdict::{Verdict, judge};

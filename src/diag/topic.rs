@@ -1,0 +1,336 @@
+//! What a topic found.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::shell::Command;
+use crate::http::Failure;
+use crate::model::{Code, Party, Status, limits, text};
+
+/// What can be looked at, in the order in which it can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicName {
+    Health,
+}
+
+impl TopicName {
+    pub const ALL: &'static [TopicName] = &[TopicName::Health];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TopicName::Health => "health",
+        }
+    }
+
+    /// What it looks at, in a few words.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            TopicName::Health => "every stage of a test",
+        }
+    }
+
+    /// Whether it runs where no topic is named.
+    #[must_use]
+    pub fn is_default(self) -> bool {
+        match self {
+            TopicName::Health => true,
+        }
+    }
+
+    /// When it runs.
+    #[must_use]
+    pub fn turn(self) -> Turn {
+        match self {
+            TopicName::Health => Turn::Wire,
+        }
+    }
+}
+
+/// When a topic runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// At once, whatever state the server is in.
+    Wire,
+    /// Once the server can be talked to.
+    Talk,
+    /// After all others and alone: it measures, or changes something.
+    Alone,
+}
+
+impl std::str::FromStr for TopicName {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<TopicName, String> {
+        TopicName::ALL.iter().copied().find(|topic| topic.as_str() == word).ok_or_else(|| {
+            let known: Vec<_> = TopicName::ALL.iter().map(|topic| topic.as_str()).collect();
+            let nearest = text::nearest(word, known.iter().copied());
+            match nearest {
+                Some(nearest) => format!("no such topic; did you mean {nearest}?"),
+                None => format!("no such topic; known are {}", known.join(", ")),
+            }
+        })
+    }
+}
+
+/// Where something broke, from the wire up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    Dns,
+    Tcp,
+    Tls,
+    /// What stands between us and the server.
+    Proxy,
+    Http,
+    /// Our clock against theirs.
+    Clock,
+    /// The sign-in.
+    Auth,
+    Fhir,
+    /// The server's own memory, threads, disk and speed.
+    Server,
+    /// Bulk data and its storage.
+    Bulk,
+}
+
+impl Layer {
+    /// The layer that a reason code speaks of.
+    #[must_use]
+    pub fn of(code: Code) -> Layer {
+        let name = code.as_str();
+        match (name.split_once('.').map_or(name, |(family, _)| family), name) {
+            (_, "auth.clock_skew") => Layer::Clock,
+            (_, "http.rate_limited") | ("perf" | "health" | "rate" | "server", _) => Layer::Server,
+            ("dns", _) => Layer::Dns,
+            ("tcp", _) => Layer::Tcp,
+            ("tls", _) => Layer::Tls,
+            ("network", _) => Layer::Proxy,
+            ("http", _) => Layer::Http,
+            ("auth" | "smart", _) => Layer::Auth,
+            ("bulk", _) => Layer::Bulk,
+            _ => Layer::Fhir,
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Layer::Dns => "dns",
+            Layer::Tcp => "tcp",
+            Layer::Tls => "tls",
+            Layer::Proxy => "proxy",
+            Layer::Http => "http",
+            Layer::Clock => "clock",
+            Layer::Auth => "auth",
+            Layer::Fhir => "fhir",
+            Layer::Server => "server",
+            Layer::Bulk => "bulk",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Problem {
+    pub code: Code,
+    pub status: Status,
+    pub layer: Layer,
+    /// Who has to act.
+    pub party: Party,
+    /// Our words only.
+    pub message: String,
+    /// What that party, or we, should do next.
+    pub next_step: Option<String>,
+    /// The server's own words, bounded.
+    pub server_text: Option<String>,
+    /// The reason of an `accept` entry of the inventory that covers the code: then it does not count.
+    pub accepted: Option<String>,
+}
+
+impl Problem {
+    /// A problem with its code's own status, party and remedy.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Problem {
+        Problem {
+            code,
+            status: code.status(),
+            layer: Layer::of(code),
+            party: code.party(),
+            message: message.into(),
+            next_step: code.hint().map(str::to_owned),
+            server_text: None,
+            accepted: None,
+        }
+    }
+
+    #[must_use]
+    pub fn at(mut self, status: Status) -> Problem {
+        self.status = status;
+        self
+    }
+
+    #[must_use]
+    pub fn layer(mut self, layer: Layer) -> Problem {
+        self.layer = layer;
+        self
+    }
+
+    #[must_use]
+    pub fn by(mut self, party: Party) -> Problem {
+        self.party = party;
+        self
+    }
+
+    #[must_use]
+    pub fn next_step(mut self, step: impl Into<String>) -> Problem {
+        self.next_step = Some(step.into());
+        self
+    }
+
+    /// Keeps the server's own words, bounded and made visible.
+    #[must_use]
+    pub fn server_text(mut self, words: Option<String>) -> Problem {
+        self.server_text = words
+            .map(|words| text::bounded(&text::one_line(&words), limits::SERVER_TEXT_CHARS))
+            .filter(|words| !words.is_empty());
+        self
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.accepted.is_none() && self.status != Status::Healthy
+    }
+}
+
+impl From<&Failure> for Problem {
+    fn from(failure: &Failure) -> Problem {
+        let mut problem = Problem::new(failure.code, failure.message.clone());
+        if let Some(hint) = &failure.hint {
+            problem.next_step = Some(hint.clone());
+        }
+        problem.server_text(failure.server_text.clone())
+    }
+}
+
+/// What a person is shown of what was found.
+#[derive(Clone, Debug)]
+pub enum Evidence {
+    Fact { name: String, value: String },
+    Table { title: String, head: Vec<String>, rows: Vec<Vec<String>> },
+    Note(String),
+}
+
+/// What came of looking at one thing.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Topic {
+    pub name: TopicName,
+    /// The worst of the problems that count.
+    pub status: Status,
+    /// Of the worst problem; `check.skipped` or `check.not_applicable` where nothing was looked at.
+    pub code: Option<Code>,
+    pub layer: Option<Layer>,
+    pub party: Option<Party>,
+    /// One sentence.
+    pub message: String,
+    pub next_step: Option<String>,
+    pub duration_ms: f64,
+    pub problems: Vec<Problem>,
+    /// What was found, in the topic's own shape; `null` where it never ran.
+    pub details: Value,
+    /// Commands that do the same by hand; secrets stand in variables.
+    pub commands: Vec<String>,
+    /// The same for people.
+    #[serde(skip)]
+    pub evidence: Vec<Evidence>,
+}
+
+impl Topic {
+    /// A topic that has found nothing yet.
+    #[must_use]
+    pub fn new(name: TopicName) -> Topic {
+        Topic {
+            name,
+            status: Status::Healthy,
+            code: None,
+            layer: None,
+            party: None,
+            message: String::new(),
+            next_step: None,
+            duration_ms: 0.0,
+            problems: Vec::new(),
+            details: Value::Null,
+            commands: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// A topic that was not looked at, and why.
+    #[must_use]
+    pub fn left_out(name: TopicName, code: Code, why: impl Into<String>) -> Topic {
+        Topic { status: code.status(), code: Some(code), message: why.into(), ..Topic::new(name) }
+    }
+
+    /// What is said when nothing is wrong.
+    #[must_use]
+    pub fn good(mut self, message: impl Into<String>) -> Topic {
+        self.message = message.into();
+        self
+    }
+
+    pub fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    pub fn fact(&mut self, name: &str, value: impl Into<String>) {
+        self.evidence.push(Evidence::Fact { name: name.to_owned(), value: value.into() });
+    }
+
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.evidence.push(Evidence::Note(text.into()));
+    }
+
+    pub fn table(&mut self, title: &str, head: &[&str], rows: Vec<Vec<String>>) {
+        if !rows.is_empty() {
+            let head = head.iter().map(|&name| name.to_owned()).collect();
+            self.evidence.push(Evidence::Table { title: title.to_owned(), head, rows });
+        }
+    }
+
+    /// Keeps what was found for programs.
+    pub fn details(&mut self, details: &impl Serialize) {
+        // A value that is no JSON would be a fault of this program; the rest is still worth showing.
+        self.details = serde_json::to_value(details).unwrap_or_default();
+    }
+
+    pub fn commands(&mut self, commands: &[Command]) {
+        self.commands = commands.iter().map(ToString::to_string).collect();
+    }
+
+    /// Whether it was looked at.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        !self.code.is_some_and(Code::is_left_out)
+    }
+
+    /// Lets the worst problem that counts speak for the topic.
+    pub(super) fn conclude(&mut self, duration_ms: f64) {
+        self.duration_ms = (duration_ms * 1000.0).round() / 1000.0;
+        // Of equals the first one speaks, and before it the one that stands lowest.
+        let worst = self
+            .problems
+            .iter()
+            .filter(|problem| problem.counts())
+            .min_by_key(|problem| (std::cmp::Reverse(problem.status.rank()), problem.layer));
+        let Some(worst) = worst else { return };
+        self.status = worst.status;
+        self.code = Some(worst.code);
+        self.layer = Some(worst.layer);
+        self.party = Some(worst.party);
+        self.message.clone_from(&worst.message);
+        self.next_step.clone_from(&worst.next_step);
+    }
+}
