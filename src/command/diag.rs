@@ -40,6 +40,10 @@ pub struct DiagArgs {
     #[arg(value_name = "TOPIC", value_parser = topic_parser(), hide_possible_values = true)]
     pub topics: Vec<TopicName>,
 
+    /// With auth: also try what has to be refused; a provider may count it as failed attempts
+    #[arg(long)]
+    pub negative: bool,
+
     /// Write an archive of everything, redacted, that a vendor's support can read
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
@@ -58,7 +62,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, &args.name)?;
     let surroundings = context.surroundings(&inventory);
-    let options = Options { yes: context.options.yes };
+    let options = Options { yes: context.options.yes, negative: args.negative };
     let desk = Desk::new(server, &surroundings, options);
     let topics = chosen(&args.topics);
     if args.curl {

@@ -7,9 +7,13 @@
 //!
 //! A sick server is data here, too: no topic fails, it reports.
 
+mod auth;
+mod clock;
 mod desk;
 mod engine;
 mod health;
+mod proxy;
+mod redirects;
 pub mod shell;
 mod topic;
 mod verdict;

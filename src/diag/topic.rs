@@ -12,16 +12,30 @@ use crate::model::{Code, Party, Status, limits, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
+    Clock,
+    Proxy,
+    Redirects,
     Health,
+    Auth,
 }
 
 impl TopicName {
-    pub const ALL: &'static [TopicName] = &[TopicName::Health];
+    pub const ALL: &'static [TopicName] = &[
+        TopicName::Clock,
+        TopicName::Proxy,
+        TopicName::Redirects,
+        TopicName::Health,
+        TopicName::Auth,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            TopicName::Clock => "clock",
+            TopicName::Proxy => "proxy",
+            TopicName::Redirects => "redirects",
             TopicName::Health => "health",
+            TopicName::Auth => "auth",
         }
     }
 
@@ -29,7 +43,11 @@ impl TopicName {
     #[must_use]
     pub fn about(self) -> &'static str {
         match self {
+            TopicName::Clock => "our clock against the server's and the identity provider's",
+            TopicName::Proxy => "what stands between us and the server, and what it changes",
+            TopicName::Redirects => "where the base URL leads",
             TopicName::Health => "every stage of a test",
+            TopicName::Auth => "the sign-in step by step, without what proves it",
         }
     }
 
@@ -37,7 +55,11 @@ impl TopicName {
     #[must_use]
     pub fn is_default(self) -> bool {
         match self {
-            TopicName::Health => true,
+            TopicName::Clock
+            | TopicName::Proxy
+            | TopicName::Redirects
+            | TopicName::Health
+            | TopicName::Auth => true,
         }
     }
 
@@ -46,6 +68,9 @@ impl TopicName {
     pub fn turn(self) -> Turn {
         match self {
             TopicName::Health => Turn::Wire,
+            TopicName::Clock | TopicName::Proxy | TopicName::Redirects | TopicName::Auth => {
+                Turn::Talk
+            }
         }
     }
 }
