@@ -172,8 +172,26 @@ pub async fn run(
     }
     let uploads = uploads(&ledger, &identity, surroundings)?;
     let begun = Instant::now();
+    let notes = Arc::clone(&ledger);
     let export = Export { ledger, server, surroundings, settings, identity, uploads, begun };
-    export.run().await
+    let result = export.run().await;
+    if let Err(halt) = &result {
+        // For who asks later why nothing came; the stop itself is what counts now.
+        let at = surroundings.clock.now();
+        let stopped = Stopped { code: halt.code.to_string(), message: halt.message.clone(), at };
+        let _ = notes.note(&[("stopped", json!(stopped))]);
+    }
+    result
+}
+
+/// Why the last run of an export ended before its time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stopped {
+    /// A reason code.
+    pub code: String,
+    /// Our words.
+    pub message: String,
+    pub at: Timestamp,
 }
 
 /// The way to the object store of an export that goes to one.

@@ -17,6 +17,7 @@ mod ids;
 pub mod import;
 pub mod job;
 mod join;
+pub mod known;
 pub mod ledger;
 pub mod lines;
 mod links;

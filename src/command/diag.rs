@@ -62,11 +62,21 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, &args.name)?;
     let surroundings = context.surroundings(&inventory);
-    let options = Options { yes: context.options.yes, negative: args.negative };
+    let options = Options {
+        yes: context.options.yes,
+        negative: args.negative,
+        state: crate::context::state_dir(),
+    };
     let desk = Desk::new(server, &surroundings, options);
     let topics = chosen(&args.topics);
     if args.curl {
         return Ok(Outcome::printed(script(&desk, &topics)?));
+    }
+    if topics.contains(&TopicName::Write) {
+        super::confirm(
+            context,
+            &format!("Write a test record to {} and delete it again?", server.name),
+        )?;
     }
     let file = args.bundle.as_deref().map(bundle::claim).transpose()?;
     let progress = context.progress(&format!("diagnosing {}", server.name), topics.len());

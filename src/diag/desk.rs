@@ -1,5 +1,6 @@
 //! What the topics of one diagnosis share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use crate::probe;
 pub struct Options {
     /// Whether what changes something, or loads a server in production, was agreed to.
     pub yes: bool,
+    /// The program's state folder, where ledgers are.
+    pub state: Option<PathBuf>,
     /// Whether to try what has to be refused.
     pub negative: bool,
 }

@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::shell::Command;
 use super::topic::Turn;
-use super::{Desk, Problem, Topic, TopicName, auth, clock, health, proxy, redirects};
+use super::{Desk, Problem, Topic, TopicName, auth, bulk, clock, health, proxy, redirects, write};
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
@@ -68,6 +68,8 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Redirects => redirects::run(desk).await,
         TopicName::Health => health::run(desk).await,
         TopicName::Auth => auth::run(desk).await,
+        TopicName::Bulk => bulk::run(desk).await,
+        TopicName::Write => write::run(desk).await,
     };
     topic.commands(&commands(desk, name));
     accept(desk, &mut topic.problems);
@@ -84,6 +86,8 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
         TopicName::Redirects => redirects::commands(desk),
         TopicName::Health => health::commands(desk),
         TopicName::Auth => auth::commands(desk),
+        TopicName::Bulk => bulk::commands(desk),
+        TopicName::Write => write::commands(desk),
     }
 }
 

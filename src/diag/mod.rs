@@ -8,6 +8,7 @@
 //! A sick server is data here, too: no topic fails, it reports.
 
 mod auth;
+mod bulk;
 mod clock;
 mod desk;
 mod engine;
@@ -17,6 +18,7 @@ mod redirects;
 pub mod shell;
 mod topic;
 mod verdict;
+mod write;
 
 pub use desk::{Desk, Options};
 pub use engine::{commands, diagnose};

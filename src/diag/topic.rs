@@ -17,6 +17,8 @@ pub enum TopicName {
     Redirects,
     Health,
     Auth,
+    Bulk,
+    Write,
 }
 
 impl TopicName {
@@ -26,6 +28,8 @@ impl TopicName {
         TopicName::Redirects,
         TopicName::Health,
         TopicName::Auth,
+        TopicName::Bulk,
+        TopicName::Write,
     ];
 
     #[must_use]
@@ -36,6 +40,8 @@ impl TopicName {
             TopicName::Redirects => "redirects",
             TopicName::Health => "health",
             TopicName::Auth => "auth",
+            TopicName::Bulk => "bulk",
+            TopicName::Write => "write",
         }
     }
 
@@ -48,6 +54,8 @@ impl TopicName {
             TopicName::Redirects => "where the base URL leads",
             TopicName::Health => "every stage of a test",
             TopicName::Auth => "the sign-in step by step, without what proves it",
+            TopicName::Bulk => "exports that do not get on, and how old the data are",
+            TopicName::Write => "create, change and delete a synthetic record; only with --yes",
         }
     }
 
@@ -59,7 +67,9 @@ impl TopicName {
             | TopicName::Proxy
             | TopicName::Redirects
             | TopicName::Health
-            | TopicName::Auth => true,
+            | TopicName::Auth
+            | TopicName::Bulk => true,
+            TopicName::Write => false,
         }
     }
 
@@ -68,9 +78,12 @@ impl TopicName {
     pub fn turn(self) -> Turn {
         match self {
             TopicName::Health => Turn::Wire,
-            TopicName::Clock | TopicName::Proxy | TopicName::Redirects | TopicName::Auth => {
-                Turn::Talk
-            }
+            TopicName::Clock
+            | TopicName::Proxy
+            | TopicName::Redirects
+            | TopicName::Auth
+            | TopicName::Bulk => Turn::Talk,
+            TopicName::Write => Turn::Alone,
         }
     }
 }
