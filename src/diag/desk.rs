@@ -19,6 +19,8 @@ use crate::probe;
 pub struct Options {
     /// Whether what changes something, or loads a server in production, was agreed to.
     pub yes: bool,
+    /// How much load, where load is asked for.
+    pub load: super::LoadOptions,
 }
 
 /// One server on the table: its settings, connections, and what was already asked.

@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::shell::Command;
 use super::topic::Turn;
-use super::{Desk, Problem, Topic, TopicName, health};
+use super::{Desk, Problem, Topic, TopicName, health, load, perf, resources};
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
@@ -64,6 +64,9 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
     let started = Instant::now();
     let mut topic = match name {
         TopicName::Health => health::run(desk).await,
+        TopicName::Perf => perf::run(desk).await,
+        TopicName::Load => load::run(desk).await,
+        TopicName::Resources => resources::run(desk).await,
     };
     topic.commands(&commands(desk, name));
     accept(desk, &mut topic.problems);
@@ -76,6 +79,9 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
 pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
     match name {
         TopicName::Health => health::commands(desk),
+        TopicName::Perf => perf::commands(desk),
+        TopicName::Load => load::commands(desk),
+        TopicName::Resources => resources::commands(desk),
     }
 }
 

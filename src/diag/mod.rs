@@ -10,11 +10,17 @@
 mod desk;
 mod engine;
 mod health;
+mod load;
+mod perf;
+mod resources;
 pub mod shell;
 mod topic;
 mod verdict;
 
 pub use desk::{Desk, Options};
 pub use engine::{commands, diagnose};
+pub use load::{Expectation, LoadDetails, LoadOptions, Mix, is_production};
+pub use perf::PerfDetails;
+pub use resources::ResourcesDetails;
 pub use topic::{Evidence, Layer, Problem, Topic, TopicName};
 pub use verdict::{Verdict, judge};

@@ -13,15 +13,22 @@ use crate::model::{Code, Party, Status, limits, text};
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
     Health,
+    Perf,
+    Load,
+    Resources,
 }
 
 impl TopicName {
-    pub const ALL: &'static [TopicName] = &[TopicName::Health];
+    pub const ALL: &'static [TopicName] =
+        &[TopicName::Health, TopicName::Perf, TopicName::Load, TopicName::Resources];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             TopicName::Health => "health",
+            TopicName::Perf => "perf",
+            TopicName::Load => "load",
+            TopicName::Resources => "resources",
         }
     }
 
@@ -30,6 +37,9 @@ impl TopicName {
     pub fn about(self) -> &'static str {
         match self {
             TopicName::Health => "every stage of a test",
+            TopicName::Perf => "a short measured series: times by phase, reuse, compression",
+            TopicName::Load => "many requests at once: rate, percentiles, errors, thresholds",
+            TopicName::Resources => "the server's own memory, threads, pools, disk by its metrics",
         }
     }
 
@@ -37,7 +47,8 @@ impl TopicName {
     #[must_use]
     pub fn is_default(self) -> bool {
         match self {
-            TopicName::Health => true,
+            TopicName::Health | TopicName::Perf | TopicName::Resources => true,
+            TopicName::Load => false,
         }
     }
 
@@ -46,6 +57,8 @@ impl TopicName {
     pub fn turn(self) -> Turn {
         match self {
             TopicName::Health => Turn::Wire,
+            TopicName::Resources => Turn::Talk,
+            TopicName::Perf | TopicName::Load => Turn::Alone,
         }
     }
 }

@@ -151,7 +151,6 @@ pub async fn run(
         next: AtomicU64::new(0),
         watch: Arc::clone(&watch),
         by_errors: AtomicBool::new(false),
-        in_flight: AtomicU64::new(0),
         start: Instant::now(),
         total: server.timeouts.total,
     });
@@ -163,8 +162,8 @@ pub async fn run(
             loop {
                 tokio::time::sleep(RENEW).await;
                 let Ok(now) = renew().await else { continue };
-                let changed = now.as_ref().map(|now| &now.headers)
-                    != held.as_ref().map(|held| &held.headers);
+                let changed =
+                    now.as_ref().map(|now| &now.headers) != held.as_ref().map(|held| &held.headers);
                 if !changed {
                     continue;
                 }
@@ -198,7 +197,9 @@ fn refuse(
             Code::new("network.proxy"),
             "load is measured on direct connections, and this server is reached through a proxy",
         )
-        .hint("Name the server in NO_PROXY or drop network.proxy, where it can be reached directly."));
+        .hint(
+            "Name the server in NO_PROXY or drop network.proxy, where it can be reached directly.",
+        ));
     }
     if credential.is_some_and(|credential| credential.signer.is_some()) {
         return Err(Failure::new(
@@ -237,7 +238,6 @@ struct Shared {
     next: AtomicU64,
     watch: Arc<Watch>,
     by_errors: AtomicBool,
-    in_flight: AtomicU64,
     start: Instant,
     total: Duration,
 }

@@ -126,10 +126,7 @@ impl Opener {
         }
     }
 
-    async fn wire(
-        &self,
-        instants: &mut Instants,
-    ) -> Result<Open, Box<dyn StdError + Send + Sync>> {
+    async fn wire(&self, instants: &mut Instants) -> Result<Open, Box<dyn StdError + Send + Sync>> {
         let stream = self.tcp().await?;
         let wire: Box<dyn Wire> = match &self.tls {
             Some((connector, name)) => {
