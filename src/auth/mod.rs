@@ -23,6 +23,7 @@ mod lock;
 pub mod login;
 mod oauth2;
 mod obtain;
+pub mod rehearse;
 pub mod scope;
 mod seal;
 mod smart_backend;

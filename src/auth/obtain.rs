@@ -144,13 +144,13 @@ fn no_place() -> Failure {
 }
 
 /// What a method holds before it asks.
-struct Material {
+pub(super) struct Material {
     /// The main secret; `None` for a public client and for a machine's own identity.
     secret: Option<Secret>,
 }
 
 impl Material {
-    async fn of(keeper: &Keeper, server: &Server) -> Result<Material, Failure> {
+    pub(super) async fn of(keeper: &Keeper, server: &Server) -> Result<Material, Failure> {
         let credentials = &keeper.credentials().serving(&server.name);
         let reference = match &server.auth {
             Auth::OAuth2(settings) => settings.client_secret.as_ref(),
@@ -221,7 +221,7 @@ impl Material {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         keeper: &Keeper,
         server: &Server,
@@ -380,7 +380,7 @@ pub(super) async fn discover(
     smart_configuration(&client, server, deadline).await
 }
 
-async fn send(
+pub(super) async fn send(
     keeper: &Keeper,
     server: &Server,
     ask: &Ask,
@@ -399,7 +399,11 @@ async fn send(
 
 /// A client for the token endpoint, with the server's client certificate where it is on the same
 /// host.
-async fn beside(keeper: &Keeper, server: &Server, address: &Url) -> Result<Client, Failure> {
+pub(super) async fn beside(
+    keeper: &Keeper,
+    server: &Server,
+    address: &Url,
+) -> Result<Client, Failure> {
     let identity = identity(server, keeper.credentials()).await?;
     Client::beside(server, address, &identity, keeper.transport().clone())
 }

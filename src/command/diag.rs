@@ -41,6 +41,10 @@ pub struct DiagArgs {
     #[arg(value_name = "TOPIC", value_parser = topic_parser(), hide_possible_values = true)]
     pub topics: Vec<TopicName>,
 
+    /// With auth: also try what has to be refused; a provider may count it as failed attempts
+    #[arg(long)]
+    pub negative: bool,
+
     /// Write an archive of everything, redacted, that a vendor's support can read
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
@@ -64,7 +68,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let surroundings = context.surroundings(&inventory);
     let topics = chosen(&args.topics);
     let load = args.load.options(&topics, server, context.options.yes)?;
-    let options = Options { yes: context.options.yes, load };
+    let options = Options { yes: context.options.yes, negative: args.negative, load };
     let desk = Desk::new(server, &surroundings, options);
     if args.curl {
         return Ok(Outcome::printed(script(&desk, &topics)?));

@@ -19,6 +19,8 @@ use crate::probe;
 pub struct Options {
     /// Whether what changes something, or loads a server in production, was agreed to.
     pub yes: bool,
+    /// Whether to try what has to be refused.
+    pub negative: bool,
     /// How much load, where load is asked for.
     pub load: super::LoadOptions,
 }

@@ -7,7 +7,9 @@ use futures_util::stream::FuturesUnordered;
 
 use super::shell::Command;
 use super::topic::Turn;
-use super::{Desk, Problem, Topic, TopicName, health, load, perf, resources};
+use super::{
+    Desk, Problem, Topic, TopicName, auth, clock, health, load, perf, proxy, redirects, resources,
+};
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
@@ -63,7 +65,11 @@ async fn out_of_reach(desk: &Desk, found: &[Topic]) -> Option<String> {
 async fn look(desk: &Desk, name: TopicName) -> Topic {
     let started = Instant::now();
     let mut topic = match name {
+        TopicName::Clock => clock::run(desk).await,
+        TopicName::Proxy => proxy::run(desk).await,
+        TopicName::Redirects => redirects::run(desk).await,
         TopicName::Health => health::run(desk).await,
+        TopicName::Auth => auth::run(desk).await,
         TopicName::Perf => perf::run(desk).await,
         TopicName::Load => load::run(desk).await,
         TopicName::Resources => resources::run(desk).await,
@@ -78,7 +84,11 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
 #[must_use]
 pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
     match name {
+        TopicName::Clock => clock::commands(desk),
+        TopicName::Proxy => proxy::commands(desk),
+        TopicName::Redirects => redirects::commands(desk),
         TopicName::Health => health::commands(desk),
+        TopicName::Auth => auth::commands(desk),
         TopicName::Perf => perf::commands(desk),
         TopicName::Load => load::commands(desk),
         TopicName::Resources => resources::commands(desk),

@@ -7,11 +7,15 @@
 //!
 //! A sick server is data here, too: no topic fails, it reports.
 
+mod auth;
+mod clock;
 mod desk;
 mod engine;
 mod health;
 mod load;
 mod perf;
+mod proxy;
+mod redirects;
 mod resources;
 pub mod shell;
 mod topic;

@@ -12,20 +12,36 @@ use crate::model::{Code, Party, Status, limits, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
+    Clock,
+    Proxy,
+    Redirects,
     Health,
+    Auth,
     Perf,
     Load,
     Resources,
 }
 
 impl TopicName {
-    pub const ALL: &'static [TopicName] =
-        &[TopicName::Health, TopicName::Perf, TopicName::Load, TopicName::Resources];
+    pub const ALL: &'static [TopicName] = &[
+        TopicName::Clock,
+        TopicName::Proxy,
+        TopicName::Redirects,
+        TopicName::Health,
+        TopicName::Auth,
+        TopicName::Perf,
+        TopicName::Load,
+        TopicName::Resources,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            TopicName::Clock => "clock",
+            TopicName::Proxy => "proxy",
+            TopicName::Redirects => "redirects",
             TopicName::Health => "health",
+            TopicName::Auth => "auth",
             TopicName::Perf => "perf",
             TopicName::Load => "load",
             TopicName::Resources => "resources",
@@ -36,7 +52,11 @@ impl TopicName {
     #[must_use]
     pub fn about(self) -> &'static str {
         match self {
+            TopicName::Clock => "our clock against the server's and the identity provider's",
+            TopicName::Proxy => "what stands between us and the server, and what it changes",
+            TopicName::Redirects => "where the base URL leads",
             TopicName::Health => "every stage of a test",
+            TopicName::Auth => "the sign-in step by step, without what proves it",
             TopicName::Perf => "a short measured series: times by phase, reuse, compression",
             TopicName::Load => "many requests at once: rate, percentiles, errors, thresholds",
             TopicName::Resources => "the server's own memory, threads, pools, disk by its metrics",
@@ -47,7 +67,13 @@ impl TopicName {
     #[must_use]
     pub fn is_default(self) -> bool {
         match self {
-            TopicName::Health | TopicName::Perf | TopicName::Resources => true,
+            TopicName::Clock
+            | TopicName::Proxy
+            | TopicName::Redirects
+            | TopicName::Health
+            | TopicName::Auth
+            | TopicName::Perf
+            | TopicName::Resources => true,
             TopicName::Load => false,
         }
     }
@@ -57,7 +83,11 @@ impl TopicName {
     pub fn turn(self) -> Turn {
         match self {
             TopicName::Health => Turn::Wire,
-            TopicName::Resources => Turn::Talk,
+            TopicName::Clock
+            | TopicName::Proxy
+            | TopicName::Redirects
+            | TopicName::Auth
+            | TopicName::Resources => Turn::Talk,
             TopicName::Perf | TopicName::Load => Turn::Alone,
         }
     }

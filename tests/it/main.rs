@@ -23,6 +23,7 @@ mod migrate;
 mod perf;
 mod personas;
 mod presets;
+mod query;
 mod register;
 mod render;
 mod resources;
