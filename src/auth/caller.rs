@@ -66,6 +66,22 @@ impl Caller {
         })
     }
 
+    /// What goes into a request at this instant: the sign-in, its token renewed when it is about to
+    /// end, and the extra headers; `None` where there is nothing.
+    ///
+    /// # Errors
+    /// When there is nothing to sign in with.
+    pub async fn standing(&self) -> Result<Option<Credential>, Failure> {
+        let open = || (!self.always.headers.is_empty()).then(|| self.always.clone());
+        Ok(self.credential(false).await?.or_else(open))
+    }
+
+    /// What connections need before anything is sent on them.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Connections to the server's own origin.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `diag NAME [TOPIC…]`: depth on one server, from the wire up.
 
 mod bundle;
+mod load;
 
 use std::path::PathBuf;
 
@@ -48,6 +49,9 @@ pub struct DiagArgs {
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub load: load::LoadArgs,
+
     /// Send nothing and print the commands that do the same by hand, secrets in variables
     #[arg(long, conflicts_with = "bundle")]
     pub curl: bool,
@@ -62,13 +66,15 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, &args.name)?;
     let surroundings = context.surroundings(&inventory);
+    let topics = chosen(&args.topics);
+    let load = args.load.options(&topics, server, context.options.yes)?;
     let options = Options {
         yes: context.options.yes,
         negative: args.negative,
         state: crate::context::state_dir(),
+        load,
     };
     let desk = Desk::new(server, &surroundings, options);
-    let topics = chosen(&args.topics);
     if args.curl {
         return Ok(Outcome::printed(script(&desk, &topics)?));
     }
@@ -80,7 +86,9 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     }
     let file = args.bundle.as_deref().map(bundle::claim).transpose()?;
     let progress = context.progress(&format!("diagnosing {}", server.name), topics.len());
+    let watching = load::watch(&topics, &desk.options.load);
     let found = diag::diagnose(&desk, &topics, |_: &Topic| progress.step()).await;
+    watching.abort();
     progress.finish();
     let verdict = diag::judge(&found);
     let exit = Exit(verdict.status.exit_code());

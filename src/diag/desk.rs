@@ -24,6 +24,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Whether to try what has to be refused.
     pub negative: bool,
+    /// How much load, where load is asked for.
+    pub load: super::LoadOptions,
 }
 
 /// One server on the table: its settings, connections, and what was already asked.

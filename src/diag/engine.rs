@@ -7,7 +7,10 @@ use futures_util::stream::FuturesUnordered;
 
 use super::shell::Command;
 use super::topic::Turn;
-use super::{Desk, Problem, Topic, TopicName, auth, bulk, clock, health, proxy, redirects, write};
+use super::{
+    Desk, Problem, Topic, TopicName, auth, bulk, clock, health, load, perf, proxy, redirects,
+    resources, write,
+};
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
@@ -68,6 +71,9 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Redirects => redirects::run(desk).await,
         TopicName::Health => health::run(desk).await,
         TopicName::Auth => auth::run(desk).await,
+        TopicName::Perf => perf::run(desk).await,
+        TopicName::Load => load::run(desk).await,
+        TopicName::Resources => resources::run(desk).await,
         TopicName::Bulk => bulk::run(desk).await,
         TopicName::Write => write::run(desk).await,
     };
@@ -86,6 +92,9 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
         TopicName::Redirects => redirects::commands(desk),
         TopicName::Health => health::commands(desk),
         TopicName::Auth => auth::commands(desk),
+        TopicName::Perf => perf::commands(desk),
+        TopicName::Load => load::commands(desk),
+        TopicName::Resources => resources::commands(desk),
         TopicName::Bulk => bulk::commands(desk),
         TopicName::Write => write::commands(desk),
     }

@@ -17,8 +17,20 @@ pub enum TopicName {
     Redirects,
     Health,
     Auth,
+    Perf,
+    Load,
+    Resources,
     Bulk,
     Write,
+}
+
+/// What there is to know of a topic before it runs.
+struct Row {
+    word: &'static str,
+    /// Whether it runs where no topic is named.
+    is_default: bool,
+    turn: Turn,
+    about: &'static str,
 }
 
 impl TopicName {
@@ -28,63 +40,71 @@ impl TopicName {
         TopicName::Redirects,
         TopicName::Health,
         TopicName::Auth,
+        TopicName::Perf,
+        TopicName::Load,
+        TopicName::Resources,
         TopicName::Bulk,
         TopicName::Write,
     ];
 
+    fn row(self) -> Row {
+        use Turn::{Alone, Talk, Wire};
+        let always = |word, turn, about| Row { word, is_default: true, turn, about };
+        let named = |word, turn, about| Row { word, is_default: false, turn, about };
+        match self {
+            TopicName::Clock => {
+                always("clock", Talk, "our clock against the server's and the identity provider's")
+            }
+            TopicName::Proxy => {
+                always("proxy", Talk, "what stands between us and the server, and what it changes")
+            }
+            TopicName::Redirects => always("redirects", Talk, "where the base URL leads"),
+            TopicName::Health => always("health", Wire, "every stage of a test"),
+            TopicName::Auth => {
+                always("auth", Talk, "the sign-in step by step, without what proves it")
+            }
+            TopicName::Perf => {
+                always("perf", Alone, "a short measured series: times by phase, reuse, compression")
+            }
+            TopicName::Load => {
+                named("load", Alone, "many requests at once: rate, percentiles, errors, thresholds")
+            }
+            TopicName::Resources => always(
+                "resources",
+                Talk,
+                "the server's own memory, threads, pools, disk by its metrics",
+            ),
+            TopicName::Bulk => {
+                always("bulk", Talk, "exports that do not get on, and how old the data are")
+            }
+            TopicName::Write => named(
+                "write",
+                Alone,
+                "create, change and delete a synthetic record; only with --yes",
+            ),
+        }
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            TopicName::Clock => "clock",
-            TopicName::Proxy => "proxy",
-            TopicName::Redirects => "redirects",
-            TopicName::Health => "health",
-            TopicName::Auth => "auth",
-            TopicName::Bulk => "bulk",
-            TopicName::Write => "write",
-        }
+        self.row().word
     }
 
     /// What it looks at, in a few words.
     #[must_use]
     pub fn about(self) -> &'static str {
-        match self {
-            TopicName::Clock => "our clock against the server's and the identity provider's",
-            TopicName::Proxy => "what stands between us and the server, and what it changes",
-            TopicName::Redirects => "where the base URL leads",
-            TopicName::Health => "every stage of a test",
-            TopicName::Auth => "the sign-in step by step, without what proves it",
-            TopicName::Bulk => "exports that do not get on, and how old the data are",
-            TopicName::Write => "create, change and delete a synthetic record; only with --yes",
-        }
+        self.row().about
     }
 
     /// Whether it runs where no topic is named.
     #[must_use]
     pub fn is_default(self) -> bool {
-        match self {
-            TopicName::Clock
-            | TopicName::Proxy
-            | TopicName::Redirects
-            | TopicName::Health
-            | TopicName::Auth
-            | TopicName::Bulk => true,
-            TopicName::Write => false,
-        }
+        self.row().is_default
     }
 
-    /// When it runs.
     #[must_use]
     pub fn turn(self) -> Turn {
-        match self {
-            TopicName::Health => Turn::Wire,
-            TopicName::Clock
-            | TopicName::Proxy
-            | TopicName::Redirects
-            | TopicName::Auth
-            | TopicName::Bulk => Turn::Talk,
-            TopicName::Write => Turn::Alone,
-        }
+        self.row().turn
     }
 }
 

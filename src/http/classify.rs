@@ -33,6 +33,12 @@ pub fn request(error: &reqwest::Error, known: &Circumstances<'_>) -> Failure {
     if error.is_timeout() {
         return timeout(known);
     }
+    chain(error, known)
+}
+
+/// Names the failure behind an error of any library below an exchange.
+#[must_use]
+pub fn chain(error: &(dyn StdError + 'static), known: &Circumstances<'_>) -> Failure {
     for source in sources(error) {
         if let Some(lookup) = source.downcast_ref::<ResolveError>() {
             let failure = lookup.failure();

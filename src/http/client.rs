@@ -279,7 +279,7 @@ impl Client {
 
     /// A credential goes over TLS, to a loopback address, or nowhere; so does every request go to
     /// an allowed address.
-    fn check_transport(
+    pub(super) fn check_transport(
         &self,
         url: &Url,
         credential: Option<&Credential>,
@@ -539,7 +539,7 @@ impl Client {
 }
 
 /// The host as the TLS library names it: an IPv6 address without its brackets.
-fn host_of(url: &Url) -> String {
+pub(super) fn host_of(url: &Url) -> String {
     match url.host() {
         Some(url::Host::Domain(name)) => name.to_owned(),
         Some(url::Host::Ipv4(address)) => address.to_string(),
@@ -549,7 +549,7 @@ fn host_of(url: &Url) -> String {
 }
 
 /// `fhirctl/1.2.3 (fhir-ops@example.org)`: who asks, and whom to write to.
-fn user_agent(server: &Server) -> HeaderValue {
+pub(super) fn user_agent(server: &Server) -> HeaderValue {
     const PLAIN: &str = concat!("fhirctl/", env!("CARGO_PKG_VERSION"));
     let contact = server.contact.email.as_deref().or(server.contact.name.as_deref());
     contact
@@ -582,7 +582,7 @@ async fn prove(
     Ok(url)
 }
 
-fn with_key(url: &Url, credential: Option<&Credential>) -> Url {
+pub(super) fn with_key(url: &Url, credential: Option<&Credential>) -> Url {
     let mut url = url.clone();
     if let Some((name, value)) = credential.and_then(|credential| credential.query.as_ref()) {
         url.query_pairs_mut().append_pair(name, value.expose());

@@ -9,6 +9,7 @@ mod classify;
 mod client;
 mod exchange;
 mod identity;
+pub mod load;
 pub mod machine;
 mod proxy;
 mod resolve;

@@ -8,6 +8,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::net::{DnsError, NetError};
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Url;
 
 use super::timing::Marks;
 use super::{Failure, Stage};
@@ -160,6 +161,36 @@ impl fmt::Display for ResolveError {
 }
 
 impl std::error::Error for ResolveError {}
+
+/// The addresses of a URL's host that may be connected to, with the port, in their order.
+///
+/// # Errors
+/// As every exchange with the server would fail: no such name, or no allowed address.
+pub async fn addresses(
+    names: &Names,
+    rules: &Rules,
+    url: &Url,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    let literal = match url.host() {
+        Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        _ => None,
+    };
+    if let Some(address) = literal {
+        let target = super::client::target_of(url);
+        rules.check_literal(&target, address).map_err(|refused| refused.failure())?;
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let host = url.host_str().unwrap_or_default();
+    let found = match names.look_up(host).await {
+        Ok(found) if found.is_empty() => return Err(not_found(host).failure()),
+        Ok(found) => found,
+        Err(error) => return Err(classify(host, &error).await.failure()),
+    };
+    let usable = rules.usable(host, &found).map_err(|refused| refused.failure())?;
+    Ok(usable.into_iter().map(|address| SocketAddr::new(address.ip(), port)).collect())
+}
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {

@@ -294,8 +294,36 @@ record! {
         /// FHIRPath expressions that have to hold over an answer.
         #[serde(rename = "assert")]
         assertions: Vec<RawAssert>,
+        /// Where diag finds the server's own metrics.
+        resources: RawResources,
     }
 }
+
+record! {
+    /// The metrics endpoint.
+    RawResources {
+        /// false switches off what the preset brings.
+        enabled: bool,
+        /// With a leading slash from the root of the host, without one below the base URL.
+        #[schemars(extend("x-kind" = "query"))]
+        path: String,
+        /// At another port or host, in place of path; it is asked without the credential.
+        #[schemars(extend("x-kind" = "url"))]
+        url: String,
+        /// auto tells the two apart by the answer.
+        format: RawMetricsFormat,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawMetricsFormat {
+    Auto,
+    Prometheus,
+    Actuator,
+}
+
+impl Layer for RawMetricsFormat {}
 
 record! {
     /// The health endpoint.

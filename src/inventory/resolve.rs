@@ -9,8 +9,8 @@ use super::meaning::Issue;
 use super::path::{Step, steps};
 use super::preset;
 use super::raw::{
-    RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawServer, RawTerms,
-    RawThreshold,
+    RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawMetricsFormat,
+    RawResources, RawServer, RawTerms, RawThreshold,
 };
 use super::raw_transport::{
     RawCertificateFiles, RawNetwork, RawProxy, RawProxyLogin, RawTls, RawTlsVersion,
@@ -19,8 +19,9 @@ use super::{Overrides, leaf, link, sign_in};
 use crate::model::Terms;
 use crate::model::server::{
     Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, FhirVersion, Format,
-    HealthCheck, Maintenance, MetadataCheck, MetadataService, Network, Pool, Proxy, ProxyLogin,
-    RateLimit, ReadCheck, Retry, Server, Threshold, Thresholds, Timeouts, Tls, TlsVersion,
+    HealthCheck, Maintenance, MetadataCheck, MetadataService, MetricsFormat, MetricsPlace, Network,
+    Pool, Proxy, ProxyLogin, RateLimit, ReadCheck, ResourcesCheck, Retry, Server, Threshold,
+    Thresholds, Timeouts, Tls, TlsVersion,
 };
 
 /// A Nagios gives a plugin ten seconds; the answer has to be there before.
@@ -371,7 +372,32 @@ impl Build<'_> {
                     Some(AssertCheck { query: assert.query?, expression: assert.expression? })
                 })
                 .collect(),
+            resources: raw.resources.and_then(|resources| self.resources(resources)),
         }
+    }
+
+    fn resources(&mut self, raw: RawResources) -> Option<ResourcesCheck> {
+        if raw.enabled == Some(false) {
+            return None;
+        }
+        // Of two, the address is the more particular one: a preset knows paths only.
+        let url = raw.url.and_then(|url| link::url(&url, &["http", "https"]).ok());
+        let place = match (url, raw.path) {
+            (Some(url), _) => MetricsPlace::Url(url),
+            (None, Some(path)) => MetricsPlace::Path(path),
+            (None, None) => {
+                let name = self.key("checks.resources");
+                let what = format!("{name} has neither path nor url, and no preset brings one");
+                self.wrong("checks.resources", what);
+                return None;
+            }
+        };
+        let format = match raw.format {
+            None | Some(RawMetricsFormat::Auto) => MetricsFormat::Auto,
+            Some(RawMetricsFormat::Prometheus) => MetricsFormat::Prometheus,
+            Some(RawMetricsFormat::Actuator) => MetricsFormat::Actuator,
+        };
+        Some(ResourcesCheck { place, format })
     }
 
     fn health(&mut self, raw: RawHealth) -> Option<HealthCheck> {

@@ -245,9 +245,15 @@ mod tests {
     use std::path::Path;
 
     /// The codes that the contract calls a warning or unknown; all others are critical.
-    const WARNINGS: [&str; 6] = [
+    const WARNINGS: [&str; 12] = [
         "tls.expiring",
         "perf.slow",
+        "perf.errors",
+        "server.memory",
+        "server.disk",
+        "server.threads",
+        "server.files",
+        "server.metrics",
         "health.degraded",
         "fhir.parameter_ignored",
         "http.rate_limited",
@@ -269,7 +275,8 @@ mod tests {
         http: status timeout redirect_refused rate_limited too_large decompression_limit bad_encoding closed
         fhir: not_fhir malformed not_a_capability_statement version_mismatch resource_missing interaction_missing operation_missing profile_missing format_missing operation_outcome invalid_resource search_failed read_failed record_missing parameter_ignored
         health: down degraded
-        perf: slow
+        perf: slow errors expectation
+        server: memory disk pool threads files metrics
         assert: failed
         capability: breaking changed
         check: skipped not_applicable deadline

@@ -320,6 +320,36 @@ pub struct Checks {
     pub search: Vec<String>,
     pub read: Vec<ReadCheck>,
     pub assert: Vec<AssertCheck>,
+    /// `None`: the server shows no metrics that we know of.
+    pub resources: Option<ResourcesCheck>,
+}
+
+/// Where a server tells of its own memory, threads, pools and disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourcesCheck {
+    pub place: MetricsPlace,
+    pub format: MetricsFormat,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsPlace {
+    /// With a leading slash: from the root of the host. Without: below the base URL.
+    Path(String),
+    /// At another port or host, as the inventory says; no credential goes there.
+    Url(Url),
+}
+
+/// What a metrics endpoint speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsFormat {
+    /// By what it answers.
+    #[default]
+    Auto,
+    /// The text format of Prometheus, or OpenMetrics.
+    Prometheus,
+    /// Spring Boot's `/actuator/metrics`: JSON, one address for each metric.
+    Actuator,
 }
 
 #[derive(Clone, Debug, PartialEq)]
