@@ -36,6 +36,7 @@ bench:
     -benches/startup.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/fleet.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/bulk.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
+    -benches/load.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
 
 ci:
     bash .ci/run

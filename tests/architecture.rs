@@ -39,6 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &["context", "render"]),
     ("csv", &["render", "inventory"]),
     ("dialoguer", &["context", "command"]),
+    ("hdrhistogram", &["http"]),
     ("hickory_resolver", &["http", "net"]),
     ("hyper", &["http", "serve", "sandbox"]),
     ("hyper::server", &["serve", "sandbox"]),

@@ -67,7 +67,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let server = exact(&inventory, &args.name)?;
     let surroundings = context.surroundings(&inventory);
     let topics = chosen(&args.topics);
-    let load = args.load.options(&topics, server, context.options.yes)?;
+    let load = args.load.options(&topics, server, context.options.yes || args.curl)?;
     let options = Options {
         yes: context.options.yes,
         negative: args.negative,

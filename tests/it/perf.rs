@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Desk, Sandbox, assert_schema};
 
 fn run(sandbox: &Sandbox) -> (Value, i32) {
-    let url = sandbox.url("sandbox");
+    let url = sandbox.url("local");
     let desk = Desk::new(&format!(
         "version: 1\nservers:\n  - {{name: s, url: \"{url}\", thresholds: {{metadata: {{warning: 250ms, critical: 20s}}}}}}\n"
     ));

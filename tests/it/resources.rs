@@ -43,7 +43,7 @@ fn send(stream: &mut TcpStream, kind: &str, body: &str) {
 
 /// A healthy FHIR server whose metrics are elsewhere.
 fn diag(sandbox: &Sandbox, place: &str) -> (Value, i32) {
-    let url = sandbox.url("sandbox");
+    let url = sandbox.url("local");
     let desk = Desk::new(&format!(
         "version: 1\nservers:\n  - name: s\n    url: \"{url}\"\n    auth: {{method: bearer, token: \"env:TOKEN\"}}\n    checks: {{resources: {{{place}}}}}\n"
     ));
@@ -156,7 +156,7 @@ fn metrics_that_are_not_shown_or_not_named_are_no_trouble() {
     let (found, code) = diag(&sandbox, "path: /no/such/metrics");
     assert_eq!(found["topics"][0]["code"], "check.not_applicable", "{found:#}");
     assert_eq!(code, 3);
-    let url = sandbox.url("sandbox");
+    let url = sandbox.url("local");
     let desk = Desk::new(&format!("version: 1\nservers:\n  - {{name: s, url: \"{url}\"}}\n"));
     let (found, _) = desk.json(&["diag", "s", "resources"]);
     assert_eq!(found["topics"][0]["code"], "check.not_applicable", "{found:#}");
