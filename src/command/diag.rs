@@ -3,11 +3,12 @@
 mod bundle;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use super::check::exact;
+use super::check::{exact, read_baseline};
 use crate::context::{Context, Outcome};
 use crate::diag::{self, Desk, Options, Topic, TopicName};
 use crate::model::{Exit, Result};
@@ -44,6 +45,14 @@ pub struct DiagArgs {
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
 
+    /// Try what the server declares, read-only: many small requests that count and show no record
+    #[arg(long)]
+    pub probe: bool,
+
+    /// Compare what the server declares with what check --save-baseline wrote
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
     /// Send nothing and print the commands that do the same by hand, secrets in variables
     #[arg(long, conflicts_with = "bundle")]
     pub curl: bool,
@@ -58,7 +67,11 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let server = exact(&inventory, &args.name)?;
     let surroundings = context.surroundings(&inventory);
-    let options = Options { yes: context.options.yes };
+    let options = Options {
+        yes: context.options.yes,
+        probe: args.probe,
+        baseline: args.baseline.as_deref().map(read_baseline).transpose()?.map(Arc::new),
+    };
     let desk = Desk::new(server, &surroundings, options);
     let topics = chosen(&args.topics);
     if args.curl {

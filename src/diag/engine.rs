@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::shell::Command;
 use super::topic::Turn;
-use super::{Desk, Problem, Topic, TopicName, health};
+use super::{Desk, Problem, Topic, TopicName, capability, health, query};
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
@@ -64,6 +64,8 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
     let started = Instant::now();
     let mut topic = match name {
         TopicName::Health => health::run(desk).await,
+        TopicName::Capability => capability::run(desk).await,
+        TopicName::Query => query::run(desk).await,
     };
     topic.commands(&commands(desk, name));
     accept(desk, &mut topic.problems);
@@ -76,6 +78,8 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
 pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
     match name {
         TopicName::Health => health::commands(desk),
+        TopicName::Capability => capability::commands(desk),
+        TopicName::Query => query::commands(desk),
     }
 }
 

@@ -7,14 +7,20 @@
 //!
 //! A sick server is data here, too: no topic fails, it reports.
 
+mod capability;
+mod declared;
 mod desk;
 mod engine;
 mod health;
+mod prefer;
+mod query;
+mod sample;
 pub mod shell;
 mod topic;
 mod verdict;
 
 pub use desk::{Desk, Options};
 pub use engine::{commands, diagnose};
+pub use prefer::{Handling, PreferSeen};
 pub use topic::{Evidence, Layer, Problem, Topic, TopicName};
 pub use verdict::{Verdict, judge};

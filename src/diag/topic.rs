@@ -13,15 +13,20 @@ use crate::model::{Code, Party, Status, limits, text};
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
     Health,
+    Capability,
+    Query,
 }
 
 impl TopicName {
-    pub const ALL: &'static [TopicName] = &[TopicName::Health];
+    pub const ALL: &'static [TopicName] =
+        &[TopicName::Health, TopicName::Capability, TopicName::Query];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             TopicName::Health => "health",
+            TopicName::Capability => "capability",
+            TopicName::Query => "query",
         }
     }
 
@@ -30,6 +35,8 @@ impl TopicName {
     pub fn about(self) -> &'static str {
         match self {
             TopicName::Health => "every stage of a test",
+            TopicName::Capability => "what the server says it can do, and with --probe does",
+            TopicName::Query => "searches, pages, ignored parameters",
         }
     }
 
@@ -38,6 +45,7 @@ impl TopicName {
     pub fn is_default(self) -> bool {
         match self {
             TopicName::Health => true,
+            TopicName::Capability | TopicName::Query => true,
         }
     }
 
@@ -46,6 +54,7 @@ impl TopicName {
     pub fn turn(self) -> Turn {
         match self {
             TopicName::Health => Turn::Wire,
+            TopicName::Capability | TopicName::Query => Turn::Talk,
         }
     }
 }
