@@ -47,6 +47,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Demo(args) => block_on(command::demo::run(args, context)),
         Command::Test(args) => block_on(command::test::run(args, context)),
         Command::Diag(args) => block_on(command::diag::run(args, context)),
+        Command::Query(args) => block_on(command::query::run(args, context)),
         Command::Check(args) => block_on(command::check::run(args, context)),
         Command::Sandbox(args) => sandbox(args, context),
         Command::Sync(args) => block_on(command::sync::run(args, context)),

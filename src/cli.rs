@@ -39,6 +39,7 @@ pub enum Command {
     Expiring(command::expiring::ExpiringArgs),
     Auth(command::auth::AuthArgs),
     Diag(Box<command::diag::DiagArgs>),
+    Query(Box<command::query::QueryArgs>),
     Test(command::test::TestArgs),
     Check(command::check::CheckArgs),
     BulkExport(Box<command::bulk_export::BulkExportArgs>),

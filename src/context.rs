@@ -20,6 +20,7 @@ use crate::auth::Surroundings;
 use crate::credentials::{Credentials, Policy};
 use crate::http::Transport;
 use crate::inventory::{self, Inventory, Overrides};
+use crate::model::text::visible;
 use crate::model::{Clock, Error, Exit, Result, SecretRef, Server};
 use crate::render::{self, Format, Output, Style};
 
@@ -272,6 +273,18 @@ impl Context {
     /// When the format does not fit, or standard output cannot be written.
     pub fn emit(&self, output: &Output) -> Result<bool> {
         render::write(&render::render(output, self.options.output, self.style())?)
+    }
+
+    /// Writes a piece of a result that is passed on as it came: as it is to a pipe or a file, with
+    /// its control characters made visible to a terminal. `false` when nobody reads any more.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn pass_on(&self, bytes: &[u8]) -> Result<bool> {
+        if std::io::stdout().is_terminal() {
+            return render::write(&visible(&String::from_utf8_lossy(bytes)));
+        }
+        render::write_bytes(bytes)
     }
 
     /// How human formats are drawn on standard output.

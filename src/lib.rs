@@ -24,6 +24,7 @@ pub mod inventory;
 pub mod lint;
 pub mod model;
 pub mod probe;
+pub mod query;
 pub mod render;
 pub mod sandbox;
 pub mod serve;

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["sandbox", "view"],
     &["render"],
     &["diag", "lint"],
-    &["bulk", "probe"],
+    &["bulk", "probe", "query"],
     &["auth"],
     &["serve"],
     &["inventory", "credentials", "http", "net", "audit"],

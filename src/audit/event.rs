@@ -70,7 +70,7 @@ fn action(record: &Record) -> &'static str {
         Action::Changed if creates => "C",
         Action::Changed if record.command == "remove" => "D",
         Action::Changed | Action::Cut => "U",
-        Action::Resolved => "R",
+        Action::Resolved | Action::Read => "R",
         Action::Stored => "C",
         Action::Deleted => "D",
     }

@@ -57,6 +57,8 @@ pub enum Kind {
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Changed,
+    /// Records were asked for.
+    Read,
     Resolved,
     Stored,
     Deleted,

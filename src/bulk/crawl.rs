@@ -26,6 +26,7 @@ use super::transfer::{Event, Transfer};
 use crate::auth::caller::Ask;
 use crate::fhir::body::BodyKind;
 use crate::fhir::outcome::{IssueSeverity, OperationOutcome};
+use crate::fhir::text::compact;
 use crate::http::Client;
 use crate::model::{Code, Error, ErrorKind};
 
@@ -302,42 +303,4 @@ fn outcome(text: &str) -> Option<Finding> {
         severity,
         message: format!("the server reports an issue of severity {}", worst.as_str()),
     })
-}
-
-/// A JSON value on one line; numbers and texts stay as they came.
-fn compact(json: &str, out: &mut Vec<u8>) {
-    let (mut is_text, mut is_escaped) = (false, false);
-    out.reserve(json.len() + 1);
-    for byte in json.bytes() {
-        if is_text {
-            out.push(byte);
-            match byte {
-                _ if is_escaped => is_escaped = false,
-                b'\\' => is_escaped = true,
-                b'"' => is_text = false,
-                _ => {}
-            }
-        } else if !byte.is_ascii_whitespace() {
-            is_text = byte == b'"';
-            out.push(byte);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_resource_on_one_line_keeps_its_decimals_and_its_spaces() {
-        let mut out = Vec::new();
-        compact(
-            "{\n  \"value\" : 1.10,\n \"text\": \"a \\\" b\\\\\" , \"x\":[ 1 , 2 ]\r\n}",
-            &mut out,
-        );
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "{\"value\":1.10,\"text\":\"a \\\" b\\\\\",\"x\":[1,2]}"
-        );
-    }
 }

@@ -25,6 +25,7 @@ pub mod list;
 pub mod maintenance;
 pub mod man;
 pub mod migrate;
+pub mod query;
 pub mod remove;
 pub mod rename;
 pub mod run;

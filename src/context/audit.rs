@@ -92,6 +92,16 @@ impl Audit {
         self.inner.write_now(changes.iter().map(entry).collect());
     }
 
+    /// Records that records were asked for: by types and names alone, and how it went.
+    pub fn read<T>(&self, server: Option<&str>, target: &str, result: &Result<T>) {
+        let (outcome, exit) = match result {
+            Ok(_) => (Outcome::Done, Exit::OK),
+            Err(error) => (Outcome::Failed, error.exit()),
+        };
+        let change = self.change(server.map(str::to_owned), target, outcome, exit, None);
+        self.inner.write_now(vec![Entry { action: Action::Read, ..change }]);
+    }
+
     /// Records a change that was not made because a test or a rule was against it.
     pub fn refused(&self, server: Option<&str>, target: &str, exit: Exit, code: Option<String>) {
         let server = server.map(str::to_owned);

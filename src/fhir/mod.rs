@@ -13,6 +13,7 @@ pub mod drift;
 pub mod health;
 pub mod outcome;
 pub mod resource;
+pub mod text;
 pub mod types;
 mod wire;
 

@@ -21,38 +21,65 @@ pub(super) enum Held {
 }
 
 /// Evaluates an expression. It holds when it yields exactly `true`.
-///
-/// It runs on a thread of its own, which is left behind when the time is over.
 pub(super) async fn holds(expression: &str, document: serde_json::Value, limit: Duration) -> Held {
+    match evaluate(expression, document, limit).await {
+        Ok(result) => judge(&result),
+        Err(Unevaluated::Invalid(reason)) => Held::Invalid(reason),
+        Err(Unevaluated::TimedOut) => Held::TimedOut,
+    }
+}
+
+/// What an expression yields, as JSON, one value each.
+///
+/// # Errors
+/// In our words, when it cannot be evaluated or takes longer than `limit`.
+pub async fn values(
+    expression: &str,
+    document: serde_json::Value,
+    limit: Duration,
+) -> Result<Vec<serde_json::Value>, String> {
+    match evaluate(expression, document, limit).await {
+        Ok(result) => Ok(result.iter().map(FhirPathValue::to_json_value).collect()),
+        Err(Unevaluated::Invalid(reason)) => Err(reason),
+        Err(Unevaluated::TimedOut) => Err(format!("not done after {limit:?}")),
+    }
+}
+
+/// Why there is no result.
+enum Unevaluated {
+    Invalid(String),
+    TimedOut,
+}
+
+/// It runs on a thread of its own, which is left behind when the time is over.
+async fn evaluate(
+    expression: &str,
+    document: serde_json::Value,
+    limit: Duration,
+) -> Result<Collection, Unevaluated> {
     let expression = expression.to_owned();
     let work = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
-            .map_err(|error| error.to_string());
-        match runtime {
-            Ok(runtime) => runtime.block_on(evaluate(&expression, document)),
-            Err(reason) => Held::Invalid(reason),
-        }
+            .map_err(|error| error.to_string())?;
+        runtime.block_on(run(&expression, document))
     });
     match tokio::time::timeout(limit, work).await {
-        Ok(Ok(held)) => held,
-        Ok(Err(_)) => Held::Invalid("the evaluation broke off".into()),
-        Err(_) => Held::TimedOut,
+        Ok(Ok(result)) => result.map_err(Unevaluated::Invalid),
+        Ok(Err(_)) => Err(Unevaluated::Invalid("the evaluation broke off".into())),
+        Err(_) => Err(Unevaluated::TimedOut),
     }
 }
 
-async fn evaluate(expression: &str, document: serde_json::Value) -> Held {
-    let engine = match engine().await {
-        Ok(engine) => engine,
-        Err(reason) => return Held::Invalid(reason),
-    };
+async fn run(expression: &str, document: serde_json::Value) -> Result<Collection, String> {
+    let engine = engine().await?;
     let input = Collection::single(json_to_fhirpath_value(document));
     let context = EvaluationContext::new(input, Arc::new(EmptyModelProvider), None, None, None);
     match engine.evaluate(expression, &context).await {
-        Ok(result) => judge(&result.value),
+        Ok(result) => Ok(result.value),
         Err(error) => {
             let reason = crate::model::text::one_line(&error.to_string());
-            Held::Invalid(crate::model::text::bounded(&reason, 200))
+            Err(crate::model::text::bounded(&reason, 200))
         }
     }
 }

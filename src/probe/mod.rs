@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::auth::Surroundings;
 
 pub use engine::{Checked, check_all, check_one};
+pub use fhirpath::values as fhirpath_values;
 pub use shown::Shown;
 pub use unapproved::unapproved;
 pub use verdict::acceptance;

@@ -146,8 +146,16 @@ pub fn render(output: &Output, format: Format, style: Style) -> Result<String> {
 /// # Errors
 /// Exit 74 when it cannot be written.
 pub fn write(text: &str) -> Result<bool> {
+    write_bytes(text.as_bytes())
+}
+
+/// The same for what need not be text.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_bytes(bytes: &[u8]) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::new(

@@ -283,7 +283,7 @@ fn table(records: &[Record]) -> Table {
 fn what(record: &Record) -> String {
     let target = record.target.as_deref().unwrap_or("-");
     match record.action {
-        Action::Changed => target.to_owned(),
+        Action::Changed | Action::Read => target.to_owned(),
         Action::Resolved => format!("used {target}"),
         Action::Stored => format!("stored {target}"),
         Action::Deleted => format!("deleted {target}"),

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod human;
 pub mod lint;
 pub mod migrate;
+pub mod query;
 pub mod run;
 mod server;
 pub mod sync;
@@ -40,6 +41,8 @@ pub fn schemas() -> Vec<(&'static str, SchemaOf)> {
         ("test", schema::<test::TestDocument>),
         ("diag", schema::<diag::DiagDocument>),
         ("diag-commands", schema::<diag::CommandsDocument>),
+        ("query", schema::<query::QueryDocument>),
+        ("query-count", schema::<query::CountDocument>),
         ("audit-verify", schema::<audit::VerifyDocument>),
         ("audit-log", schema::<audit::LogDocument>),
         ("audit-head", schema::<audit::HeadDocument>),

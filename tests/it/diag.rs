@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::support::{Desk, Sandbox, assert_schema};
 
 fn desk(sandbox: &Sandbox, more: &str) -> Desk {
-    let url = sandbox.url("sandbox");
+    let url = sandbox.url("local");
     Desk::new(&format!("version: 1\nservers:\n  - {{name: s, url: \"{url}\"{more}}}\n"))
 }
 

@@ -22,6 +22,7 @@ mod lint;
 mod migrate;
 mod personas;
 mod presets;
+mod query;
 mod register;
 mod render;
 mod run;
