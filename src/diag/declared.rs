@@ -54,6 +54,8 @@ pub(super) struct Kind {
     pub interactions: Vec<String>,
     /// Name and type.
     pub parameters: Vec<(String, String)>,
+    /// Without `$`.
+    pub operations: Vec<String>,
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ impl Declared {
                     .take(MOST_PARAMETERS)
                     .map(|it| (it.name.to_string(), it.type_.as_deref().unwrap_or("").to_owned()))
                     .collect(),
+                operations: resource.operations.iter().map(operation).collect(),
             });
         }
         Declared {
@@ -88,13 +91,19 @@ impl Declared {
             operations: capability
                 .server_rest()
                 .flat_map(|rest| &rest.operations)
-                .map(|it| it.name.trim_start_matches('$').to_owned())
+                .map(operation)
                 .collect(),
         }
     }
 
     pub(super) fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    /// Whether an operation is declared for a type, or for the whole system.
+    pub(super) fn has_operation(&self, kind: &str, name: &str) -> bool {
+        let of_kind = self.kind(kind).map(|kind| kind.operations.as_slice()).unwrap_or_default();
+        of_kind.iter().chain(&self.operations).any(|known| known == name)
     }
 
     /// A common type that can be searched, the inventory's own first.
@@ -148,6 +157,10 @@ pub(super) async fn synthetic(desk: &Desk) -> Vec<String> {
         }
     }
     found
+}
+
+fn operation(operation: &capability::Operation<'_>) -> String {
+    operation.name.trim_start_matches('$').to_owned()
 }
 
 fn is_plain(name: &str) -> bool {

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::prefer::{self, PreferSeen};
+use super::validate::ValidateOptions;
 use crate::auth::Surroundings;
 use crate::auth::caller::{Ask, Caller};
 use crate::fhir::drift::BaselineFile;
@@ -25,6 +26,7 @@ pub struct Options {
     pub probe: bool,
     /// What servers offered once.
     pub baseline: Option<Arc<BaselineFile>>,
+    pub validate: ValidateOptions,
 }
 
 /// One server on the table: its settings, connections, and what was already asked.

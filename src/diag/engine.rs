@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::shell::Command;
 use super::topic::Turn;
-use super::{Desk, Problem, Topic, TopicName, capability, health, query};
+use super::{Desk, Problem, Topic, TopicName, capability, health, query, smart, validate};
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
@@ -66,6 +66,8 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Health => health::run(desk).await,
         TopicName::Capability => capability::run(desk).await,
         TopicName::Query => query::run(desk).await,
+        TopicName::Smart => smart::run(desk).await,
+        TopicName::Validate => validate::run(desk).await,
     };
     topic.commands(&commands(desk, name));
     accept(desk, &mut topic.problems);
@@ -80,6 +82,8 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
         TopicName::Health => health::commands(desk),
         TopicName::Capability => capability::commands(desk),
         TopicName::Query => query::commands(desk),
+        TopicName::Smart => smart::commands(desk),
+        TopicName::Validate => validate::commands(desk),
     }
 }
 

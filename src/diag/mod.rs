@@ -16,11 +16,14 @@ mod prefer;
 mod query;
 mod sample;
 pub mod shell;
+mod smart;
 mod topic;
+mod validate;
 mod verdict;
 
 pub use desk::{Desk, Options};
 pub use engine::{commands, diagnose};
 pub use prefer::{Handling, PreferSeen};
 pub use topic::{Evidence, Layer, Problem, Topic, TopicName};
+pub use validate::{Document, Remote, ValidateOptions};
 pub use verdict::{Verdict, judge};

@@ -156,7 +156,10 @@ fn judge_count(topic: &mut Topic, kind: &str, is_declared: bool, count: &Sample)
 fn unknown(topic: &mut Topic, details: &mut QueryDetails, seen: &PreferSeen) {
     keep(details, &seen.sample);
     details.unknown_parameter = Some(seen.handling.as_str().to_owned());
-    match (seen.problem(), seen.handling) {
+    // A server that ignores what it declares does not tell what became of the header.
+    let ignores =
+        topic.problems.iter().any(|known| known.code == Code::new("fhir.parameter_ignored"));
+    match (seen.problem().filter(|_| !ignores), seen.handling) {
         (Some(problem), _) => topic.problem(problem),
         (None, Handling::LeftOut | Handling::Unnoticed) => topic.note(format!(
             "an unknown parameter is {} although Prefer: handling=strict was sent: check spelling \

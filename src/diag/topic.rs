@@ -13,20 +13,29 @@ use crate::model::{Code, Party, Status, limits, text};
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
     Health,
+    Smart,
     Capability,
     Query,
+    Validate,
 }
 
 impl TopicName {
-    pub const ALL: &'static [TopicName] =
-        &[TopicName::Health, TopicName::Capability, TopicName::Query];
+    pub const ALL: &'static [TopicName] = &[
+        TopicName::Health,
+        TopicName::Smart,
+        TopicName::Capability,
+        TopicName::Query,
+        TopicName::Validate,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             TopicName::Health => "health",
+            TopicName::Smart => "smart",
             TopicName::Capability => "capability",
             TopicName::Query => "query",
+            TopicName::Validate => "validate",
         }
     }
 
@@ -36,7 +45,9 @@ impl TopicName {
         match self {
             TopicName::Health => "every stage of a test",
             TopicName::Capability => "what the server says it can do, and with --probe does",
+            TopicName::Smart => "what the server publishes about its sign-in",
             TopicName::Query => "searches, pages, ignored parameters",
+            TopicName::Validate => "resources against the specification and profiles",
         }
     }
 
@@ -45,7 +56,8 @@ impl TopicName {
     pub fn is_default(self) -> bool {
         match self {
             TopicName::Health => true,
-            TopicName::Capability | TopicName::Query => true,
+            TopicName::Smart | TopicName::Capability | TopicName::Query => true,
+            TopicName::Validate => false,
         }
     }
 
@@ -54,7 +66,8 @@ impl TopicName {
     pub fn turn(self) -> Turn {
         match self {
             TopicName::Health => Turn::Wire,
-            TopicName::Capability | TopicName::Query => Turn::Talk,
+            TopicName::Smart | TopicName::Capability | TopicName::Query => Turn::Talk,
+            TopicName::Validate => Turn::Talk,
         }
     }
 }

@@ -245,11 +245,15 @@ mod tests {
     use std::path::Path;
 
     /// The codes that the contract calls a warning or unknown; all others are critical.
-    const WARNINGS: [&str; 6] = [
+    const WARNINGS: [&str; 10] = [
         "tls.expiring",
         "perf.slow",
         "health.degraded",
         "fhir.parameter_ignored",
+        "fhir.operation_failed",
+        "fhir.format_failed",
+        "network.prefer_stripped",
+        "smart.invalid_configuration",
         "http.rate_limited",
         "capability.changed",
     ];
