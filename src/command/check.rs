@@ -123,7 +123,7 @@ fn options(args: &CheckArgs) -> Result<Options> {
     })
 }
 
-fn read_baseline(path: &Path) -> Result<BaselineFile> {
+pub(super) fn read_baseline(path: &Path) -> Result<BaselineFile> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, &error))?;
     BaselineFile::parse(&text, path)
 }

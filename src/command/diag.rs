@@ -2,15 +2,17 @@
 
 mod bundle;
 mod load;
+mod material;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use super::check::exact;
+use super::check::{exact, read_baseline};
 use crate::context::{Context, Outcome};
-use crate::diag::{self, Desk, Options, Topic, TopicName};
+use crate::diag::{self, Desk, Options, Remote, Topic, TopicName, ValidateOptions};
 use crate::model::{Exit, Result};
 use crate::render::{Format, Output};
 use crate::view::diag::{CommandLine, CommandsDocument, DiagDocument};
@@ -49,12 +51,43 @@ pub struct DiagArgs {
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
 
+    /// Try what the server declares, read-only: many small requests that count and show no record
+    #[arg(long)]
+    pub probe: bool,
+
+    /// Compare what the server declares with what check --save-baseline wrote
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// validate: read this record from the server, such as Patient/1; may be repeated
+    #[arg(long = "ref", value_name = "TYPE/ID")]
+    pub references: Vec<String>,
+
+    /// validate: take resources from a JSON or NDJSON file, - for standard input; may be repeated
+    #[arg(long = "resource", value_name = "FILE")]
+    pub resources: Vec<PathBuf>,
+
+    /// validate: hold claimed profiles against this FHIR package, a .tgz or a folder; may be repeated
+    #[arg(long = "package", value_name = "FILE|DIR")]
+    pub packages: Vec<PathBuf>,
+
+    /// validate: send resources to the server's $validate where it is declared, anyway, or never
+    #[arg(long, value_name = "WHEN", default_value = "declared", value_enum)]
+    pub server_validate: ServerValidate,
     #[command(flatten)]
     pub load: load::LoadArgs,
 
     /// Send nothing and print the commands that do the same by hand, secrets in variables
     #[arg(long, conflicts_with = "bundle")]
     pub curl: bool,
+}
+
+/// When the server itself validates.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum ServerValidate {
+    Declared,
+    Try,
+    Never,
 }
 
 /// # Errors
@@ -73,6 +106,9 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
         negative: args.negative,
         state: crate::context::state_dir(),
         load,
+        probe: args.probe,
+        baseline: args.baseline.as_deref().map(read_baseline).transpose()?.map(Arc::new),
+        validate: validate_options(args)?,
     };
     let desk = Desk::new(server, &surroundings, options);
     if args.curl {
@@ -107,6 +143,19 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
         context.notice(&format!("everything is in {path}"));
     }
     Ok(Outcome { output: Some(output), exit })
+}
+
+fn validate_options(args: &DiagArgs) -> Result<ValidateOptions> {
+    Ok(ValidateOptions {
+        references: args.references.clone(),
+        documents: material::documents(&args.resources)?,
+        definitions: Arc::new(material::definitions(&args.packages)?),
+        remote: match args.server_validate {
+            ServerValidate::Declared => Remote::Declared,
+            ServerValidate::Try => Remote::Try,
+            ServerValidate::Never => Remote::Never,
+        },
+    })
 }
 
 /// The named topics, each once, in their order; else the default ones.

@@ -8,8 +8,11 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::prefer::{self, PreferSeen};
+use super::validate::ValidateOptions;
 use crate::auth::Surroundings;
 use crate::auth::caller::{Ask, Caller};
+use crate::fhir::drift::BaselineFile;
 use crate::http::{Client, Exchange, Failure, Stage};
 use crate::model::server::{Format, Server};
 use crate::model::{Code, ServerReport, limits};
@@ -26,6 +29,11 @@ pub struct Options {
     pub negative: bool,
     /// How much load, where load is asked for.
     pub load: super::LoadOptions,
+    /// Whether what is declared is tried, with many small requests.
+    pub probe: bool,
+    /// What servers offered once.
+    pub baseline: Option<Arc<BaselineFile>>,
+    pub validate: ValidateOptions,
 }
 
 /// One server on the table: its settings, connections, and what was already asked.
@@ -38,6 +46,7 @@ pub struct Desk {
     line: OnceCell<Result<Line, Failure>>,
     report: OnceCell<ServerReport>,
     statement: OnceCell<Result<Arc<Exchange>, Failure>>,
+    prefer: OnceCell<PreferSeen>,
 }
 
 /// A signed way to the server, and the connections that topics share.
@@ -57,6 +66,7 @@ impl Desk {
             line: OnceCell::new(),
             report: OnceCell::new(),
             statement: OnceCell::new(),
+            prefer: OnceCell::new(),
         }
     }
 
@@ -180,5 +190,10 @@ impl Desk {
             Ok(Arc::new(self.get(&url, &[]).await?))
         };
         self.statement.get_or_init(fetch).await.clone()
+    }
+
+    /// What becomes of `Prefer: handling=strict`, asked once, of a type that can be searched.
+    pub async fn prefer(&self, kind: &str) -> &PreferSeen {
+        self.prefer.get_or_init(|| prefer::ask(self, kind)).await
     }
 }

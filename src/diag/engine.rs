@@ -8,8 +8,8 @@ use futures_util::stream::FuturesUnordered;
 use super::shell::Command;
 use super::topic::Turn;
 use super::{
-    Desk, Problem, Topic, TopicName, auth, bulk, clock, health, load, perf, proxy, redirects,
-    resources, write,
+    Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, health, load, perf, proxy,
+    query, redirects, resources, smart, validate, write,
 };
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
@@ -76,6 +76,10 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Resources => resources::run(desk).await,
         TopicName::Bulk => bulk::run(desk).await,
         TopicName::Write => write::run(desk).await,
+        TopicName::Capability => capability::run(desk).await,
+        TopicName::Query => query::run(desk).await,
+        TopicName::Smart => smart::run(desk).await,
+        TopicName::Validate => validate::run(desk).await,
     };
     topic.commands(&commands(desk, name));
     accept(desk, &mut topic.problems);
@@ -97,6 +101,10 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
         TopicName::Resources => resources::commands(desk),
         TopicName::Bulk => bulk::commands(desk),
         TopicName::Write => write::commands(desk),
+        TopicName::Capability => capability::commands(desk),
+        TopicName::Query => query::commands(desk),
+        TopicName::Smart => smart::commands(desk),
+        TopicName::Validate => validate::commands(desk),
     }
 }
 

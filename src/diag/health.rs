@@ -33,7 +33,7 @@ pub(super) fn topic_of(report: &ServerReport) -> Topic {
     topic
 }
 
-fn problem_of(check: &Observation) -> Option<Problem> {
+pub(super) fn problem_of(check: &Observation) -> Option<Problem> {
     let code = check.code.filter(|_| check.status != Status::Healthy)?;
     let mut problem = Problem::new(code, &check.message).at(check.status);
     problem.party = check.party.unwrap_or(problem.party);

@@ -9,17 +9,24 @@
 
 mod auth;
 mod bulk;
+mod capability;
 mod clock;
+mod declared;
 mod desk;
 mod engine;
 mod health;
 mod load;
 mod perf;
+mod prefer;
 mod proxy;
+mod query;
 mod redirects;
 mod resources;
+mod sample;
 pub mod shell;
+mod smart;
 mod topic;
+mod validate;
 mod verdict;
 mod write;
 
@@ -27,6 +34,8 @@ pub use desk::{Desk, Options};
 pub use engine::{commands, diagnose};
 pub use load::{Expectation, LoadDetails, LoadOptions, Mix, is_production};
 pub use perf::PerfDetails;
+pub use prefer::{Handling, PreferSeen};
 pub use resources::ResourcesDetails;
 pub use topic::{Evidence, Layer, Problem, Topic, TopicName};
+pub use validate::{Document, Remote, ValidateOptions};
 pub use verdict::{Verdict, judge};

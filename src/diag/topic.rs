@@ -17,6 +17,10 @@ pub enum TopicName {
     Redirects,
     Health,
     Auth,
+    Smart,
+    Capability,
+    Query,
+    Validate,
     Perf,
     Load,
     Resources,
@@ -40,6 +44,10 @@ impl TopicName {
         TopicName::Redirects,
         TopicName::Health,
         TopicName::Auth,
+        TopicName::Smart,
+        TopicName::Capability,
+        TopicName::Query,
+        TopicName::Validate,
         TopicName::Perf,
         TopicName::Load,
         TopicName::Resources,
@@ -62,6 +70,16 @@ impl TopicName {
             TopicName::Health => always("health", Wire, "every stage of a test"),
             TopicName::Auth => {
                 always("auth", Talk, "the sign-in step by step, without what proves it")
+            }
+            TopicName::Smart => {
+                always("smart", Talk, "what the server publishes about its sign-in")
+            }
+            TopicName::Capability => {
+                always("capability", Talk, "what the server says it can do, and with --probe does")
+            }
+            TopicName::Query => always("query", Talk, "searches, pages, ignored parameters"),
+            TopicName::Validate => {
+                named("validate", Talk, "resources against the specification and profiles")
             }
             TopicName::Perf => {
                 always("perf", Alone, "a short measured series: times by phase, reuse, compression")

@@ -86,6 +86,8 @@ impl Client {
         };
         let mut builder = reqwest::Client::builder()
             .no_proxy()
+            // Bodies are unpacked here, within bounds; a dependency switches reqwest's own way on.
+            .no_gzip()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)

@@ -41,6 +41,7 @@ pub async fn ask(
     }
     let client = reqwest::Client::builder()
         .no_proxy()
+        .no_gzip()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

@@ -245,7 +245,7 @@ mod tests {
     use std::path::Path;
 
     /// The codes that the contract calls a warning or unknown; all others are critical.
-    const WARNINGS: [&str; 12] = [
+    const WARNINGS: [&str; 16] = [
         "tls.expiring",
         "perf.slow",
         "perf.errors",
@@ -256,6 +256,10 @@ mod tests {
         "server.metrics",
         "health.degraded",
         "fhir.parameter_ignored",
+        "fhir.operation_failed",
+        "fhir.format_failed",
+        "network.prefer_stripped",
+        "smart.invalid_configuration",
         "http.rate_limited",
         "capability.changed",
     ];

@@ -32,6 +32,9 @@ pub enum Effect {
     LoginPage,
     IgnoreParameters,
     EmptySearch,
+    PagingLoop,
+    PlainLinks,
+    PreferLost,
 }
 
 /// The two forms of `Retry-After` (RFC 9110, section 10.2.3).
@@ -199,6 +202,24 @@ pub static KINDS: &[Kind] = &[
         about: "searches find nothing",
         make: |value| none(value, Effect::EmptySearch),
     },
+    Kind {
+        name: "paging-loop",
+        value: "",
+        about: "every page of a search names itself as the next one",
+        make: |value| none(value, Effect::PagingLoop),
+    },
+    Kind {
+        name: "plain-links",
+        value: "",
+        about: "links in answers to searches lead to plain HTTP, as behind a proxy that ends TLS",
+        make: |value| none(value, Effect::PlainLinks),
+    },
+    Kind {
+        name: "prefer-lost",
+        value: "",
+        about: "the header Prefer does not arrive, as behind a proxy that strips it",
+        make: |value| none(value, Effect::PreferLost),
+    },
 ];
 
 /// A fault with its share of the requests, its place and its time.
@@ -330,6 +351,9 @@ mod tests {
             ("login-page", E::LoginPage),
             ("ignore-parameters", E::IgnoreParameters),
             ("empty-search", E::EmptySearch),
+            ("paging-loop", E::PagingLoop),
+            ("plain-links", E::PlainLinks),
+            ("prefer-lost", E::PreferLost),
         ];
         for (text, effect) in table {
             assert_eq!(Fault::parse(text), Ok(Fault::always(effect.clone())), "{text}");

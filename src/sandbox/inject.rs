@@ -35,6 +35,9 @@ pub(super) struct Struck<'a> {
     pub(super) health_down: bool,
     pub(super) ignore_parameters: bool,
     pub(super) empty_search: bool,
+    pub(super) paging_loop: bool,
+    pub(super) plain_links: bool,
+    pub(super) prefer_lost: bool,
 }
 
 impl<'a> Struck<'a> {
@@ -46,6 +49,9 @@ impl<'a> Struck<'a> {
                 Effect::HealthDown => struck.health_down = true,
                 Effect::IgnoreParameters => struck.ignore_parameters = true,
                 Effect::EmptySearch => struck.empty_search = true,
+                Effect::PagingLoop => struck.paging_loop = true,
+                Effect::PlainLinks => struck.plain_links = true,
+                Effect::PreferLost => struck.prefer_lost = true,
                 Effect::Truncate | Effect::SlowDrip(_) | Effect::ContentType(_) => {
                     struck.changes.push(effect);
                 }

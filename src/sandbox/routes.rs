@@ -227,7 +227,7 @@ fn search(
     struck: &Struck,
 ) -> Result<Reply, Refusal> {
     let strict = text(&request.headers, &HeaderName::from_static("prefer"))
-        .is_some_and(|prefer| prefer.contains("handling=strict"));
+        .is_some_and(|prefer| prefer.contains("handling=strict") && !struck.prefer_lost);
     let query: Vec<_> = query
         .iter()
         .filter(|(name, _)| name != super::sign_in::API_KEY_PARAMETER)
@@ -244,12 +244,22 @@ fn search(
     };
     drop(store);
     let base = site.base_for(request);
-    let links: Vec<Value> = page
-        .links
+    let linked = match struck.plain_links {
+        true => base.replacen("https://", "http://", 1),
+        false => base.clone(),
+    };
+    let mut links = page.links;
+    if struck.paging_loop
+        && let Some(own) = links.iter().find(|(relation, _)| *relation == "self").cloned()
+        && let Some(next) = links.iter_mut().find(|(relation, _)| *relation == "next")
+    {
+        next.1 = own.1;
+    }
+    let links: Vec<Value> = links
         .iter()
         .map(|(relation, query)| {
             let mark = if query.is_empty() { "" } else { "?" };
-            json!({"relation": relation, "url": format!("{base}/{}{mark}{query}", kind.name)})
+            json!({"relation": relation, "url": format!("{linked}/{}{mark}{query}", kind.name)})
         })
         .collect();
     let mut bundle = json!({

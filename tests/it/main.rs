@@ -10,6 +10,7 @@ mod bulk_import;
 mod check;
 mod credentials;
 mod diag;
+mod diag_fhir;
 mod doctor;
 mod edit;
 mod edit_commands;

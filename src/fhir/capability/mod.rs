@@ -249,7 +249,8 @@ pub(super) fn without_version(canonical: &str) -> &str {
 }
 
 /// `json`, `xml` or `ttl` for any of their media types; other formats as they stand.
-pub(super) fn format_family(format: &str) -> String {
+#[must_use]
+pub fn format_family(format: &str) -> String {
     let name = format.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match name.as_str() {
         "json" => "json".to_owned(),

@@ -400,6 +400,13 @@ fn a_fault_takes_the_place_of_the_answer() {
             assert_eq!(wire.json()["total"], 20);
             assert!(!wire.json()["link"][0]["url"].as_str().unwrap().contains("family"));
         }),
+        ("paging-loop", "Patient?_count=2", |wire| {
+            let links = wire.json()["link"].clone();
+            assert_eq!(
+                (&links[1]["relation"], &links[1]["url"]),
+                (&json!("next"), &links[0]["url"])
+            );
+        }),
         ("empty-search", "Patient?family=test-canary", |wire| {
             assert_eq!((&wire.json()["total"], wire.json().get("entry")), (&json!(0), None));
             assert!(wire.json()["link"][0]["url"].as_str().unwrap().contains("family"));

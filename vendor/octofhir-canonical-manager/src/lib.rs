@@ -1,0 +1,1 @@
+//! Empty on purpose: nothing of it is used.
