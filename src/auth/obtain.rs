@@ -13,7 +13,7 @@ use super::token::{Answer, Ask, How, Refusal, Sent, Token};
 use super::{azure, google, identity, oauth2, secret, smart_backend};
 use crate::http::{Client, Failure, Request, Stage};
 use crate::model::server::{Auth, AzureProof, Flow, Server};
-use crate::model::{Code, Secret};
+use crate::model::{Code, HttpFacts, Secret};
 
 /// Most bytes of a published key set that are read.
 const KEY_SET_BYTES: u64 = 1024 * 1024;
@@ -428,7 +428,14 @@ async fn reason(
         policy: Some(&server.sign_in),
     };
     let now: Timestamp = keeper.now();
-    explain::explain(refusal, &facts, &super::token::place(&ask.endpoint), now)
+    let mut failure = explain::explain(refusal, &facts, &super::token::place(&ask.endpoint), now);
+    // Whose clock is wrong can be told only by comparing it with others.
+    failure.http.get_or_insert_with(|| HttpFacts {
+        status: Some(refusal.status),
+        clock_skew_ms: refusal.clock_skew_ms,
+        ..HttpFacts::default()
+    });
+    failure
 }
 
 /// The ids of a published key set (RFC 7517 §5).

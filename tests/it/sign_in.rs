@@ -209,6 +209,52 @@ fn what_is_wrong_with_a_sign_in_has_a_code_of_its_own() {
 }
 
 #[test]
+fn diag_names_the_layer_and_the_party_of_a_broken_sign_in() {
+    let cases = [
+        ("audience", "auth.audience", "auth", "ours"),
+        // The server's own clock agrees with ours: it is the provider's that is wrong.
+        ("clock=10m", "auth.clock_skew", "clock", "identity_provider"),
+        ("html", "auth.token_endpoint", "auth", "identity_provider"),
+    ];
+    let servers: String = cases
+        .iter()
+        .enumerate()
+        .map(|(index, case)| {
+            format!("  - {{name: case-{index}, auth: smart-backend, sign_in_fault: {}}}\n", case.0)
+        })
+        .collect();
+    let fleet = Fleet::new(&servers);
+    for (index, (fault, code, layer, party)) in cases.iter().enumerate() {
+        let (found, exit) = fleet.desk.json(&["diag", &format!("case-{index}")]);
+        assert_schema("diag", &found);
+        let verdict = &found["verdict"];
+        assert_eq!(exit, 2, "{fault}: {verdict:#}");
+        assert_eq!(
+            (&verdict["code"], &verdict["layer"], &verdict["party"]),
+            (&Value::from(*code), &Value::from(*layer), &Value::from(*party)),
+            "{fault}: {verdict:#}"
+        );
+    }
+}
+
+#[test]
+fn diag_shows_a_sign_in_without_what_proves_it() {
+    let fleet = Fleet::new("  - {name: a, auth: smart-backend}\n");
+    let (found, exit) = fleet.desk.json(&["diag", "a", "auth", "--negative"]);
+    assert_eq!(exit, 0, "{found:#}");
+    let topics = found["topics"].as_array().unwrap();
+    let details = &topics.iter().find(|topic| topic["name"] == "auth").unwrap()["details"];
+    assert_eq!(details["assertion"]["claims"]["aud"], details["token_endpoint"]);
+    assert_eq!(details["missing_scopes"], serde_json::json!([]));
+    let refused = details["negative"].as_array().unwrap();
+    assert!(refused.iter().all(|test| test["is_refused"] == true), "{refused:#?}");
+    assert!(!refused.is_empty());
+    // Three parts with dots between them would be a whole assertion or token.
+    let text = found.to_string();
+    assert!(!text.contains("eyJ"), "something signed is shown: {text}");
+}
+
+#[test]
 fn a_key_set_of_fifty_megabytes_is_not_read_to_its_end() {
     let fleet =
         Fleet::with("  - {name: a, auth: smart-backend, sign_in_fault: huge-keys}\n", |_| {
