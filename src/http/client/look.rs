@@ -1,5 +1,6 @@
 //! A look at the certificates that a server shows, without asking it anything.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,8 @@ use serde::Serialize;
 
 use super::{Client, target_of};
 use crate::http::identity::facts_of;
-use crate::http::{Failure, Identity, Stage, Transport, classify};
+use crate::http::resolve::{self, Rules};
+use crate::http::{Failure, Identity, Stage, Transport, classify, proxy};
 use crate::model::Code;
 use crate::model::server::Server;
 
@@ -17,6 +19,8 @@ use crate::model::server::Server;
 pub struct Presented {
     /// As it was sent, the server's own certificate first. Never empty.
     pub chain: Vec<PresentedCertificate>,
+    /// The same, DER.
+    pub raw: Vec<Vec<u8>>,
     /// What the ordinary validation (trust, name, dates) has against it.
     pub trouble: Option<Failure>,
 }
@@ -30,6 +34,24 @@ pub struct PresentedCertificate {
 }
 
 impl Client {
+    /// The addresses that a server is connected to at, in their order; `None` where a proxy stands
+    /// in between.
+    ///
+    /// # Errors
+    /// A [`Failure`] when there is no such name, no allowed address, or the proxy cannot be used.
+    pub async fn addresses(
+        server: &Server,
+        identity: &Identity,
+        transport: &Transport,
+    ) -> Result<Option<Vec<SocketAddr>>, Failure> {
+        if proxy::way(server, identity, &transport.proxies)?.is_some() {
+            return Ok(None);
+        }
+        let rules = Rules::of(&server.network);
+        let found = resolve::addresses(&transport.names, &rules, server.url.url()).await?;
+        Ok(Some(found))
+    }
+
     /// Begins a handshake with a server and breaks it off once the certificates are there. The
     /// proxy, the allowed addresses, the source address and the timeouts are those of every
     /// request; no request, no credential and no client certificate is sent.
@@ -64,9 +86,8 @@ impl Client {
         let end = start + client.total;
         let sent = client.inner.get(url.clone()).send();
         let outcome = tokio::time::timeout_at(end.into(), sent).await;
-        let chain: Vec<_> = client
-            .seen
-            .chain()
+        let raw = client.seen.chain();
+        let chain: Vec<_> = raw
             .iter()
             .filter_map(|der| facts_of(der))
             .map(|facts| PresentedCertificate {
@@ -80,7 +101,7 @@ impl Client {
                 let trouble = verdict.err().map(|error| {
                     client.with_circumstances(url, start, |known| classify::tls(&error, known))
                 });
-                Ok(Presented { chain, trouble })
+                Ok(Presented { chain, raw, trouble })
             }
             (_, Err(_)) => Err(client.with_circumstances(url, start, classify::timeout)),
             (_, Ok(Err(error))) => {

@@ -4,7 +4,9 @@
 //! handshake is ever finished: all that is read is what a server says in the clear.
 
 pub mod answer;
+pub mod certificate;
 pub mod hello;
+pub mod scan;
 pub mod suite;
 
 use serde::Serialize;
