@@ -14,6 +14,7 @@ use super::check::{exact, read_baseline};
 use crate::context::{Context, Outcome};
 use crate::diag::{self, Desk, Options, Remote, Topic, TopicName, ValidateOptions};
 use crate::model::{Exit, Result};
+use crate::net::tls::grade::Grade;
 use crate::render::{Format, Output};
 use crate::view::diag::{CommandLine, CommandsDocument, DiagDocument};
 
@@ -74,6 +75,11 @@ pub struct DiagArgs {
     /// validate: send resources to the server's $validate where it is declared, anyway, or never
     #[arg(long, value_name = "WHEN", default_value = "declared", value_enum)]
     pub server_validate: ServerValidate,
+
+    /// tls: fail when the server's TLS is graded lower, after the rating guide of SSL Labs
+    #[arg(long, value_name = "GRADE", value_parser = grade_parser())]
+    pub minimum_grade: Option<Grade>,
+
     #[command(flatten)]
     pub load: load::LoadArgs,
 
@@ -109,6 +115,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
         probe: args.probe,
         baseline: args.baseline.as_deref().map(read_baseline).transpose()?.map(Arc::new),
         validate: validate_options(args)?,
+        minimum_grade: args.minimum_grade,
     };
     let desk = Desk::new(server, &surroundings, options);
     if args.curl {
@@ -198,6 +205,14 @@ fn topic_parser() -> impl clap::builder::TypedValueParser<Value = TopicName> {
     let values =
         TopicName::ALL.iter().map(|topic| PossibleValue::new(topic.as_str()).help(topic.about()));
     PossibleValuesParser::new(values).try_map(|word| word.parse::<TopicName>())
+}
+
+fn grade_parser() -> impl clap::builder::TypedValueParser<Value = Grade> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    PossibleValuesParser::new(Grade::ASKED.iter().map(|grade| grade.as_str())).try_map(|word| {
+        let known = Grade::ASKED.into_iter().find(|grade| grade.as_str() == word);
+        known.ok_or("no such grade")
+    })
 }
 
 fn topics_help() -> String {

@@ -16,6 +16,7 @@ use crate::fhir::drift::BaselineFile;
 use crate::http::{Client, Exchange, Failure, Stage};
 use crate::model::server::{Format, Server};
 use crate::model::{Code, ServerReport, limits};
+use crate::net::tls::grade::Grade;
 use crate::probe;
 
 /// What topics may be told from outside.
@@ -34,6 +35,8 @@ pub struct Options {
     /// What servers offered once.
     pub baseline: Option<Arc<BaselineFile>>,
     pub validate: ValidateOptions,
+    /// The grade that the server's TLS has to reach.
+    pub minimum_grade: Option<Grade>,
 }
 
 /// One server on the table: its settings, connections, and what was already asked.

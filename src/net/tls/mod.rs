@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod certificate;
+pub mod grade;
 pub mod hello;
 pub mod scan;
 pub mod suite;
