@@ -139,7 +139,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let output = document.output()?;
     if let Some(file) = file {
         let path = file.path.display().to_string();
-        bundle::write(file, &desk, &topics, &output)?;
+        bundle::write(file, &desk, &topics, &document.in_our_words().output()?)?;
         context.notice(&format!("everything is in {path}"));
     }
     Ok(Outcome { output: Some(output), exit })
