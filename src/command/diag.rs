@@ -49,12 +49,13 @@ pub struct DiagArgs {
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
 
-    #[command(flatten)]
-    pub load: load::LoadArgs,
-
     /// Send nothing and print the commands that do the same by hand, secrets in variables
     #[arg(long, conflicts_with = "bundle")]
     pub curl: bool,
+
+    // Last: its heading would stand above whatever follows.
+    #[command(flatten)]
+    pub load: load::LoadArgs,
 }
 
 /// # Errors
