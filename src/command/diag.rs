@@ -74,12 +74,14 @@ pub struct DiagArgs {
     /// validate: send resources to the server's $validate where it is declared, anyway, or never
     #[arg(long, value_name = "WHEN", default_value = "declared", value_enum)]
     pub server_validate: ServerValidate,
-    #[command(flatten)]
-    pub load: load::LoadArgs,
 
     /// Send nothing and print the commands that do the same by hand, secrets in variables
     #[arg(long, conflicts_with = "bundle")]
     pub curl: bool,
+
+    // Last: its heading would stand above whatever follows.
+    #[command(flatten)]
+    pub load: load::LoadArgs,
 }
 
 /// When the server itself validates.
