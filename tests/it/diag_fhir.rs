@@ -264,3 +264,12 @@ fn a_smart_configuration_matters_to_those_who_need_it() {
     let (found, _) = diag(&needy, &["smart"]);
     assert_eq!(topic(&found, "smart")["code"], "smart.not_published", "{found:#}");
 }
+
+#[test]
+fn a_secret_that_is_not_there_is_no_broken_search() {
+    let (desk, _sandbox) = desk("", ", auth: {method: bearer, token: \"env:NOWHERE\"}");
+    for args in [&["query"][..], &["capability", "--probe"]] {
+        let (found, _) = diag(&desk, args);
+        assert!(!found.to_string().contains("fhir.search_failed"), "{found:#}");
+    }
+}
