@@ -80,12 +80,13 @@ pub struct DiagArgs {
     #[arg(long, value_name = "GRADE", value_parser = grade_parser())]
     pub minimum_grade: Option<Grade>,
 
-    #[command(flatten)]
-    pub load: load::LoadArgs,
-
     /// Send nothing and print the commands that do the same by hand, secrets in variables
     #[arg(long, conflicts_with = "bundle")]
     pub curl: bool,
+
+    // Last: its heading would stand above whatever follows.
+    #[command(flatten)]
+    pub load: load::LoadArgs,
 }
 
 /// When the server itself validates.
@@ -146,7 +147,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let output = document.output()?;
     if let Some(file) = file {
         let path = file.path.display().to_string();
-        bundle::write(file, &desk, &topics, &output)?;
+        bundle::write(file, &desk, &topics, &document.in_our_words().output()?)?;
         context.notice(&format!("everything is in {path}"));
     }
     Ok(Outcome { output: Some(output), exit })

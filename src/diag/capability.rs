@@ -278,9 +278,14 @@ fn good(details: &CapabilityDetails) -> String {
     let mut text = format!("FHIR {version}, {} types", details.types);
     let (errors, warnings) = (count(CheckResult::Error), count(CheckResult::Warning));
     if errors + warnings > 0 {
+        let many = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
         text.push_str(&format!(
-            "; the statement has {errors} errors and {warnings} warnings that do not count unless \
-             checks.metadata.strict is set"
+            "; {} and {} in the statement, which count with checks.metadata.strict",
+            many(errors, "error"),
+            many(warnings, "warning")
         ));
     }
     if let Some(probe) = &details.probe {

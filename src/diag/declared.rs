@@ -163,7 +163,8 @@ fn operation(operation: &capability::Operation<'_>) -> String {
     operation.name.trim_start_matches('$').to_owned()
 }
 
-fn is_plain(name: &str) -> bool {
+/// A name or an id that goes into a URL as it is.
+pub(super) fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }

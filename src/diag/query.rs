@@ -15,6 +15,7 @@ use super::shell::{Command, curl};
 use super::{Desk, Problem, Topic, TopicName};
 use crate::fhir::body::BodyKind;
 use crate::fhir::bundle::{BundleFacts, ignored_parameters};
+use crate::model::server::Auth;
 use crate::model::{Code, Observation, Party, Status};
 
 /// Pages of a declared search that are looked at, without and with `--probe`.
@@ -75,7 +76,7 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     let is_declared = kind.is_some();
     let kind = kind.unwrap_or_else(|| "Patient".to_owned());
     let count = search(desk, &format!("{kind}?_summary=count"), &[]).await;
-    judge_count(&mut topic, &kind, is_declared, &count);
+    judge_count(desk, &mut topic, &kind, is_declared, &count);
     let works = count.bundle().is_some();
     if let Some(facts) = count.bundle() {
         links(desk, &mut topic, &count.what, facts);
@@ -133,12 +134,21 @@ fn keep(details: &mut QueryDetails, sample: &Sample) {
     });
 }
 
-fn judge_count(topic: &mut Topic, kind: &str, is_declared: bool, count: &Sample) {
+fn judge_count(desk: &Desk, topic: &mut Topic, kind: &str, is_declared: bool, count: &Sample) {
+    let signs_in = desk.server.auth != Auth::None;
     match count.fault() {
         Some(why) if is_declared => {
             topic.problem(sample::declared_and_broken(kind, count, &why));
         }
         Some(why) => topic.note(format!("{} is not declared, and not answered: {why}", count.what)),
+        None if let Some(failure) = count.hindrance() => topic.problem(Problem::from(failure)),
+        None if count.status == Some(401) && signs_in => topic.problem(
+            Problem::new(
+                Code::new("auth.unauthorized"),
+                format!("{}: the server refused the credential (HTTP 401)", count.what),
+            )
+            .server_text(count.words.clone()),
+        ),
         None if count.bundle().is_none() => {
             topic.note(format!("{}: {}", count.what, count.shown()));
         }
@@ -155,6 +165,9 @@ fn judge_count(topic: &mut Topic, kind: &str, is_declared: bool, count: &Sample)
 
 fn unknown(topic: &mut Topic, details: &mut QueryDetails, seen: &PreferSeen) {
     keep(details, &seen.sample);
+    if let (Handling::Honoured, Some(kept)) = (seen.handling, details.samples.last_mut()) {
+        kept.came = seen.handling.as_str().to_owned();
+    }
     details.unknown_parameter = Some(seen.handling.as_str().to_owned());
     // A server that ignores what it declares does not tell what became of the header.
     let ignores =

@@ -10,7 +10,7 @@ use crate::auth::caller::Ask;
 use crate::fhir::body::{BodyKind, sniff};
 use crate::fhir::bundle::BundleFacts;
 use crate::fhir::outcome::OperationOutcome;
-use crate::http::{Exchange, Failure};
+use crate::http::{Exchange, Failure, Stage};
 use crate::model::{Code, Party, limits};
 
 /// One answered or unanswered search.
@@ -39,7 +39,7 @@ pub(super) enum Came {
     Unchanged,
     /// 400, 422 or 412: the server wants it otherwise, perhaps with further parameters.
     Otherwise,
-    /// 401, 403: not for who asked.
+    /// 401, 403, 407: not for who asked.
     NotForUs,
     /// 429: too often.
     Limited,
@@ -70,7 +70,15 @@ impl Sample {
         match &self.came {
             Came::Absent => Some(format!("HTTP {status}")),
             Came::Broken(why) => Some(why.clone()),
-            Came::Silent(failure) => Some(failure.message.clone()),
+            Came::Silent(failure) if is_the_answers(failure) => Some(failure.message.clone()),
+            _ => None,
+        }
+    }
+
+    /// What kept the search from being asked at all, such as a secret that is not there.
+    pub(super) fn hindrance(&self) -> Option<&Failure> {
+        match &self.came {
+            Came::Silent(failure) if !is_the_answers(failure) => Some(failure),
             _ => None,
         }
     }
@@ -93,6 +101,11 @@ impl Sample {
             Came::Silent(failure) => failure.message.clone(),
         }
     }
+}
+
+/// Whether an exchange broke over its answer, and not on the way to the server or in the sign-in.
+fn is_the_answers(failure: &Failure) -> bool {
+    failure.stage == Stage::Http && failure.code.as_str().starts_with("http.")
 }
 
 /// Sends a search below the base URL; it never fails, it tells.
@@ -153,7 +166,7 @@ fn judged(what: String, exchange: Exchange) -> Sample {
         },
         304 => Came::Unchanged,
         400 | 412 | 422 => Came::Otherwise,
-        401 | 403 => Came::NotForUs,
+        401 | 403 | 407 => Came::NotForUs,
         429 => Came::Limited,
         404 | 405 | 410 | 501 => Came::Absent,
         _ => Came::Broken(format!("HTTP {status}")),

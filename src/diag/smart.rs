@@ -88,6 +88,14 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     } else if desk.server.auth.uses_tokens() {
         topic.problems.extend(problems(&findings));
     }
+    let rules = findings.iter().filter(|it| it.severity == Severity::Error).count();
+    let good = match rules {
+        0 => "the SMART configuration is published, and fits".to_owned(),
+        _ => format!(
+            "the SMART configuration is published; it breaks rules ({rules}), and our sign-in does \
+             not need it"
+        ),
+    };
     let details = SmartDetails {
         published: true,
         issuer: known.issuer.as_deref().map(shown),
@@ -99,7 +107,7 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     };
     show(&mut topic, &details);
     topic.details(&details);
-    topic.good("the SMART configuration is published, and fits")
+    topic.good(good)
 }
 
 /// Nothing usable is published: that matters only to a sign-in that is discovered.

@@ -203,7 +203,13 @@ async fn fetch(desk: &Desk, topic: &mut Topic, subjects: &mut Vec<Subject>) {
         });
         match parsed {
             Some((text, value)) if exchange.http.status == Some(200) => {
-                subjects.push(Subject { source, party: Party::Vendor, text, lines_above: 0, value })
+                subjects.push(Subject {
+                    source,
+                    party: Party::Vendor,
+                    text,
+                    lines_above: 0,
+                    value,
+                });
             }
             _ => topic.problem(Problem::new(
                 Code::new("fhir.read_failed"),

@@ -18,6 +18,7 @@ use super::classify::{self, Circumstances};
 use super::exchange::{Body, Call, Credential, Exchange, Request, Unsigned};
 use super::identity::CertificateFacts;
 use super::proxy;
+use super::redact::Sent;
 use super::resolve::{Rules, SystemResolver};
 use super::signing;
 use super::timing::{ConnectMarks, Marks};
@@ -336,6 +337,7 @@ impl Client {
         }
         let body = request.body.as_ref().map(|body| body.bytes).unwrap_or_default();
         let sent_url = prove(request.credential, method, url, body, &mut headers).await?;
+        let secrets = Sent::of(&headers, request.credential, request.body.as_ref());
         self.marks.reset();
         let mut prepared = self.inner.request(method.clone(), sent_url).headers(headers);
         if let Some(body) = &request.body {
@@ -369,7 +371,8 @@ impl Client {
         };
         http.wire_bytes = wire_bytes;
         match result {
-            Ok(body) => {
+            Ok(mut body) => {
+                secrets.taken_out_of(response.headers_mut(), &mut body);
                 http.body_bytes = body.len() as u64;
                 let timing = self.marks.snapshot().timing(start, Some(first_byte), Instant::now());
                 self.trace(url, &http, &timing, None);

@@ -12,6 +12,7 @@ mod identity;
 pub mod load;
 pub mod machine;
 mod proxy;
+mod redact;
 mod resolve;
 mod retry;
 mod signing;

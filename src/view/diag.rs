@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::FHIRCTL_VERSION;
 use super::check::to_millisecond;
@@ -109,6 +110,18 @@ impl DiagDocument {
             suites: Some(self.suites()),
             ..Output::default()
         })
+    }
+
+    /// The same without what the server said in its own words: they may speak of a patient.
+    #[must_use]
+    pub fn in_our_words(mut self) -> DiagDocument {
+        for topic in &mut self.topics {
+            topic.details = without_their_words(std::mem::take(&mut topic.details));
+            for problem in &mut topic.problems {
+                problem.server_text = None;
+            }
+        }
+        self
     }
 
     fn blocks(&self) -> Vec<Block> {
@@ -254,4 +267,19 @@ fn evidence(topic: &Topic) -> Vec<Block> {
         blocks.push(Block::text(topic.message.clone()));
     }
     blocks
+}
+
+fn without_their_words(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| {
+                let value =
+                    if name == "server_text" { Value::Null } else { without_their_words(value) };
+                (name, value)
+            })
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_their_words).collect(),
+        other => other,
+    }
 }

@@ -59,3 +59,63 @@ fn the_commands_can_be_run_as_they_are_printed() {
     let (listed, _) = desk.json(&["diag", "s", "health", "--curl"]);
     assert_schema("diag-commands", &listed);
 }
+
+/// Answers everything with an error that repeats the credential and names a patient.
+fn talkative() -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/fhir", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).replace(['\r', '\n', '"'], " ");
+                let body = format!(
+                    "{{\"resourceType\":\"OperationOutcome\",\"issue\":[{{\"severity\":\"error\",\
+                     \"code\":\"exception\",\"diagnostics\":\"Patient Zwetschgenmann: {head}\"}}]}}"
+                );
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 500 Error\r\ncontent-type: application/fhir+json\r\n\
+                     connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+            });
+        }
+    });
+    base
+}
+
+#[test]
+fn the_archive_holds_no_secret_and_no_patient() {
+    let url = talkative();
+    let desk = Desk::new(&format!(
+        "version: 1\nservers:\n  - name: s\n    url: \"{url}\"\n    \
+         auth: {{method: basic, username: probe, password: \"env:PLANTED\"}}\n    \
+         extra_headers: {{X-Key: \"env:PLANTED_HEADER\"}}\n    \
+         checks: {{search: [\"Patient?family=Zwetschgenmann\"], \
+         read: [{{ref: Patient/zwetschgenmann-1, synthetic: true}}]}}\n"
+    ));
+    let run = desk
+        .fhirctl()
+        .env("PLANTED", "planted-password")
+        .env("PLANTED_HEADER", "planted-header")
+        .args(["diag", "s", "--bundle", "b.tar.gz"])
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(2), "{}", String::from_utf8_lossy(&run.stderr));
+    let archive =
+        Command::new("tar").args(["-xzOf"]).arg(desk.dir.path().join("b.tar.gz")).output().unwrap();
+    let text = String::from_utf8(archive.stdout).unwrap();
+    assert!(text.contains("fhirctl/diag/v1"), "{text}");
+    // What Basic makes of it, too.
+    let basic = "cHJvYmU6cGxhbnRlZC1wYXNzd29yZA";
+    for planted in ["planted-password", "planted-header", basic, "wetschgenmann"] {
+        let found: Vec<_> = text.lines().filter(|line| line.contains(planted)).collect();
+        assert!(found.is_empty(), "{planted}: {found:#?}");
+    }
+}

@@ -143,3 +143,133 @@ fn every_check_of_the_statement_is_shown_and_a_baseline_is_compared() {
     let missing = desk.run(&["diag", "s", "capability", "--baseline", "nowhere.json"]);
     assert_eq!(missing.status.code(), Some(66));
 }
+
+const PATIENT: &str = "{\n \"resourceType\": \"Patient\",\n \"id\": \"p\",\n \"birthDate\": \
+                       \"Secret-1980\",\n \"contact\": [\n  {\"gender\": \"male\"}\n ]\n}\n";
+
+#[test]
+fn a_file_is_validated_with_path_and_line_and_without_its_values() {
+    let (desk, _sandbox) = desk("", "");
+    std::fs::write(desk.dir.path().join("p.json"), PATIENT).unwrap();
+    let (found, code) = diag(&desk, &["validate", "--resource", "p.json"]);
+    assert_eq!(code, 2, "{found:#}");
+    assert_eq!(verdict(&found), ["fhir.invalid_resource", "fhir", "ours", "critical"]);
+    let faults = topic(&found, "validate")["details"]["resources"][0]["faults"].clone();
+    let faults: Vec<(&str, u64)> = faults
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| (fault["path"].as_str().unwrap(), fault["line"].as_u64().unwrap()))
+        .collect();
+    assert!(faults.contains(&("Patient.birthDate", 4)), "{faults:?}");
+    assert!(faults.contains(&("Patient.contact[0]", 6)), "{faults:?}");
+    assert!(!found.to_string().contains("Secret"), "{found:#}");
+
+    let lines =
+        "{\"resourceType\":\"Patient\",\"id\":\"a\"}\n\n{\"resourceType\":\"Patient\",\"nam\":1}\n";
+    std::fs::write(desk.dir.path().join("p.ndjson"), lines).unwrap();
+    let (found, _) = diag(&desk, &["validate", "--resource", "p.ndjson"]);
+    let resources = topic(&found, "validate")["details"]["resources"].clone();
+    assert_eq!(resources[0]["faults"].as_array().unwrap().len(), 0, "{found:#}");
+    assert_eq!(resources[1]["source"], "p.ndjson:3");
+    assert_eq!(resources[1]["faults"][0]["path"], "Patient.nam");
+    assert_eq!(resources[1]["faults"][0]["line"], 3);
+}
+
+#[test]
+fn synthetic_records_are_valid_and_what_cannot_be_validated_says_why() {
+    let reads = ", checks: {read: [{ref: Patient/canary-1, synthetic: true}]}";
+    for (version, local) in [("R4", true), ("R4B", true), ("R5", true), ("STU3", false)] {
+        let (desk, _sandbox) = desk(&format!(", fhir_version: {version}"), reads);
+        let (found, code) = diag(&desk, &["validate"]);
+        assert_eq!(code, 0, "{version} {found:#}");
+        let details = &topic(&found, "validate")["details"];
+        assert_eq!(details["local"].is_string(), local, "{version} {found:#}");
+        assert_eq!(details["not_local"].is_string(), !local, "{version}");
+        assert!(!found.to_string().contains("canary-1"), "{found:#}");
+    }
+    let (desk, _sandbox) = desk("", "");
+    let (found, _) = diag(&desk, &["validate"]);
+    assert_eq!(topic(&found, "validate")["code"], "check.not_applicable");
+    for (args, code) in [
+        (["--resource", "nowhere.json"], 66),
+        (["--resource", "servers.yaml"], 2),
+        (["--package", "servers.yaml"], 65),
+    ] {
+        let done = desk.run(&[&["diag", "s", "validate"], &args[..]].concat());
+        assert_eq!(done.status.code(), Some(code), "{args:?} {done:?}");
+    }
+}
+
+#[test]
+fn a_profile_of_a_package_holds_for_those_that_claim_it() {
+    let (desk, _sandbox) = desk("", "");
+    let folder = desk.dir.path().join("pack/package");
+    std::fs::create_dir_all(&folder).unwrap();
+    let profile = serde_json::json!({
+        "resourceType": "StructureDefinition", "url": "http://example.org/p", "name": "P",
+        "status": "active", "kind": "resource", "abstract": false, "type": "Patient",
+        "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+        "derivation": "constraint",
+        "differential": {"element": [
+            {"id": "Patient", "path": "Patient"},
+            {"id": "Patient.birthDate", "path": "Patient.birthDate", "min": 1},
+        ]},
+    });
+    std::fs::write(folder.join("p.json"), profile.to_string()).unwrap();
+    std::fs::write(folder.join("other.json"), "{\"resourceType\": \"ValueSet\"}").unwrap();
+    let patient =
+        "{\"resourceType\":\"Patient\",\"meta\":{\"profile\":[\"http://example.org/p\"]}}";
+    std::fs::write(desk.dir.path().join("r.json"), patient).unwrap();
+    let packed = std::process::Command::new("tar")
+        .args(["-czf", "p.tgz", "-C", "pack", "package"])
+        .current_dir(desk.dir.path())
+        .status();
+    assert!(packed.unwrap().success());
+    for package in ["pack", "p.tgz"] {
+        let (found, code) =
+            diag(&desk, &["validate", "--resource", "r.json", "--package", package]);
+        assert_eq!(code, 2, "{package} {found:#}");
+        let fault = &topic(&found, "validate")["details"]["resources"][0]["faults"][0];
+        assert_eq!(fault["message"], "birthDate is missing", "{package}");
+    }
+}
+
+#[test]
+fn a_validator_that_never_returns_is_named() {
+    let (desk, _sandbox) = desk(
+        ", faults: [{kind: latency, value: 1h, path: \"/Patient/$validate\"}]",
+        ", timeouts: {total: 1s}",
+    );
+    std::fs::write(desk.dir.path().join("p.json"), "{\"resourceType\":\"Patient\"}").unwrap();
+    let args = ["validate", "--resource", "p.json", "--server-validate", "try"];
+    let (found, code) = diag(&desk, &args);
+    assert_eq!(
+        verdict(&found),
+        ["fhir.operation_failed", "fhir", "vendor", "warning"],
+        "{found:#}"
+    );
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn a_smart_configuration_matters_to_those_who_need_it() {
+    let (open, _sandbox) = desk("", "");
+    let (found, code) = diag(&open, &["smart"]);
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(topic(&found, "smart")["details"]["published"], false);
+
+    let smart = ", auth: {method: smart-backend, client_id: c, key: \"env:NOWHERE\"}";
+    let (needy, _sandbox) = desk("", smart);
+    let (found, _) = diag(&needy, &["smart"]);
+    assert_eq!(topic(&found, "smart")["code"], "smart.not_published", "{found:#}");
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_no_broken_search() {
+    let (desk, _sandbox) = desk("", ", auth: {method: bearer, token: \"env:NOWHERE\"}");
+    for args in [&["query"][..], &["capability", "--probe"]] {
+        let (found, _) = diag(&desk, args);
+        assert!(!found.to_string().contains("fhir.search_failed"), "{found:#}");
+    }
+}

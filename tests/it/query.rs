@@ -22,10 +22,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Makes a body from the base URL.
+type Answer = Box<dyn Fn(&str) -> String + Send>;
+
 /// Answers requests in turn, each with a body made from its own origin; gives what was asked.
-fn answering(
-    answers: Vec<Box<dyn Fn(&str) -> String + Send>>,
-) -> (String, std::thread::JoinHandle<Vec<String>>) {
+fn answering(answers: Vec<Answer>) -> (String, std::thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let base = format!("{origin}/fhir");

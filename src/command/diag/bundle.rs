@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::Value;
 
 use super::script;
 use crate::diag::{Desk, TopicName};
@@ -58,11 +57,10 @@ pub(super) fn write(
 ) -> Result<()> {
     let Claimed { path, file } = claimed;
     let style = Style { color: false, width: None };
-    let quiet = Output { json: without_their_words(output.json.clone()), ..output.clone() };
     let members = [
         ("README.txt", readme(desk)),
-        ("diag.json", render::render(&quiet, Format::Json, style)?),
-        ("diag.md", render::render(&quiet, Format::Markdown, style)?),
+        ("diag.json", render::render(output, Format::Json, style)?),
+        ("diag.md", render::render(output, Format::Markdown, style)?),
         ("commands.sh", render::render(&script(desk, topics)?, Format::Table, style)?),
     ];
     let folder = format!("fhirctl-diag-{}", desk.server.name);
@@ -85,22 +83,6 @@ fn pack(file: File, folder: &str, members: &[(&str, String)]) -> std::io::Result
     let mut file = archive.into_inner()?.finish()?;
     file.flush()?;
     file.sync_all()
-}
-
-/// The same without what a server said in its own words.
-fn without_their_words(value: Value) -> Value {
-    match value {
-        Value::Object(members) => members
-            .into_iter()
-            .map(|(name, value)| {
-                let value =
-                    if name == "server_text" { Value::Null } else { without_their_words(value) };
-                (name, value)
-            })
-            .collect(),
-        Value::Array(items) => items.into_iter().map(without_their_words).collect(),
-        other => other,
-    }
 }
 
 fn readme(desk: &Desk) -> String {

@@ -1,6 +1,7 @@
 //! What is declared, tried: read-only, counting only, a bounded number of requests.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use http::header::{HeaderName, HeaderValue};
@@ -11,13 +12,21 @@ use crate::diag::declared::{self, Declared, Kind};
 use crate::diag::query::is_of;
 use crate::diag::sample::{self, Came, Sample, search, what};
 use crate::diag::{Desk, Problem, Topic};
+use crate::fhir::body::sniff;
 use crate::fhir::bundle::ignored_parameters;
 use crate::fhir::capability::format_family;
+use crate::fhir::resource;
 use crate::http::Exchange;
 use crate::model::{Code, Finding, Severity, Status};
 
 /// Most requests of one probe.
 const MOST_REQUESTS: usize = 400;
+/// How long a probe may go on.
+const MOST_TIME: Duration = Duration::from_secs(300);
+/// Answers in a row that may stay out.
+const MOST_SILENCE: usize = 3;
+/// Rows that people are shown; programs get all.
+const SHOWN: usize = 60;
 /// Requests on their way at once; the server's rate limit holds as well.
 const AT_ONCE: usize = 2;
 /// Types whose declared read is tried with an id that nobody has.
@@ -86,6 +95,7 @@ impl Result {
 struct Probe<'d> {
     desk: &'d Desk,
     details: ProbeDetails,
+    until: Instant,
     broken: Vec<(String, String, Option<String>)>,
 }
 
@@ -96,7 +106,12 @@ pub(super) async fn run(
     statement: &Exchange,
     findings: &mut Vec<Finding>,
 ) -> ProbeDetails {
-    let mut probe = Probe { desk, details: ProbeDetails::default(), broken: Vec::new() };
+    let mut probe = Probe {
+        desk,
+        details: ProbeDetails::default(),
+        until: Instant::now() + MOST_TIME,
+        broken: Vec::new(),
+    };
     probe.searches(declared).await;
     probe.tell_broken(topic, findings);
     probe.parameters(topic, declared).await;
@@ -111,7 +126,9 @@ pub(super) async fn run(
 impl Probe<'_> {
     /// Whether there may be `more` requests.
     fn may(&self, more: usize) -> bool {
-        self.details.stopped.is_none() && self.details.requests + more <= MOST_REQUESTS
+        self.details.stopped.is_none()
+            && self.details.requests + more <= MOST_REQUESTS
+            && Instant::now() < self.until
     }
 
     fn keep(&mut self, kind: &'static str, result: Result, sample: &Sample) {
@@ -143,13 +160,25 @@ impl Probe<'_> {
         let mut answers =
             stream::iter(paths.map(|path| async move { search(desk, &path, &[]).await }))
                 .buffered(AT_ONCE);
+        let mut silent = 0;
+        let mut stopped = None;
         while let Some(sample) = answers.next().await {
-            let is_enough = matches!(sample.came, Came::Limited);
+            silent = if matches!(sample.came, Came::Silent(_)) { silent + 1 } else { 0 };
+            if let Some(failure) = sample.hindrance() {
+                stopped = Some(failure.message.clone());
+            } else if silent == MOST_SILENCE {
+                stopped = Some("the server does not answer any more".to_owned());
+            } else if Instant::now() >= self.until {
+                stopped = Some(format!("it took longer than {} s", MOST_TIME.as_secs()));
+            }
+            let is_enough = matches!(sample.came, Came::Limited) || stopped.is_some();
             samples.push(sample);
             if is_enough {
                 break;
             }
         }
+        drop(answers);
+        self.details.stopped = stopped;
         samples
     }
 
@@ -271,11 +300,55 @@ impl Probe<'_> {
             };
             self.keep("read", result, &sample);
         }
+        broken.extend(self.versions(declared).await);
         if !broken.is_empty() {
             let message = format!("declared to be readable, but broken: {}", several(broken));
             findings.push(cs12(&message));
             topic.problem(Problem::new(Code::new("fhir.read_failed"), message).at(Status::Warning));
         }
+    }
+
+    /// History and an old version of a synthetic record, where they are declared.
+    async fn versions(&mut self, declared: &Declared) -> Vec<String> {
+        let mut broken = Vec::new();
+        let Some(reference) = declared::synthetic(self.desk).await.into_iter().next() else {
+            return broken;
+        };
+        let name = reference.split('/').next().unwrap_or_default();
+        let Some(kind) = declared.kind(name).filter(|_| self.may(3)) else { return broken };
+        let mut paths = Vec::new();
+        if kind.has("history-instance") {
+            paths.push(("history", format!("{reference}/_history?_count=1")));
+        }
+        if kind.has("vread")
+            && let Ok(url) = self.desk.url(&reference)
+            && let Ok(read) = self.desk.get(&url, &[]).await
+        {
+            self.details.requests += 1;
+            let form = sniff(read.content_type(), &read.body);
+            let facts = resource::facts(form, &read.body);
+            let version = facts.and_then(|facts| facts.meta_version_id);
+            if let Some(version) = version.filter(|it| declared::is_plain(it)) {
+                paths.push(("vread", format!("{reference}/_history/{version}")));
+            }
+        }
+        for (what, path) in paths {
+            let mut sample = search(self.desk, &path, &[]).await;
+            sample.what = format!("{} {what}", kind.name);
+            let result = match sample.status {
+                Some(200) => Result::Works,
+                Some(404 | 405 | 501) | Some(500..) => Result::Broken,
+                _ => Result::Unclear,
+            };
+            if result == Result::Broken {
+                broken.push(format!("{} ({})", sample.what, sample.shown()));
+            }
+            self.keep("read", result, &sample);
+            if let (Result::Works, Some(tried)) = (result, self.details.tried.last_mut()) {
+                tried.came = "answered".to_owned();
+            }
+        }
+        broken
     }
 
     /// Every declared format, over a count.
@@ -453,7 +526,8 @@ impl ProbeDetails {
                 tried.came.clone(),
             ]
         });
-        topic.table("tried", &["kind", "what", "result", "time", "came"], rows.collect());
+        let head = ["kind", "what", "result", "time", "came"];
+        topic.table("tried, what does not work first", &head, rows.take(SHOWN).collect());
     }
 }
 

@@ -59,7 +59,13 @@ pub struct Open {
 pub enum Broken {
     /// The connection, used before, had ended: nothing was sent.
     NotSent,
-    Failed(Failure),
+    Failed(Box<Failure>),
+}
+
+impl Broken {
+    fn failed(failure: Failure) -> Broken {
+        Broken::Failed(Box::new(failure))
+    }
 }
 
 /// A complete answer.
@@ -254,9 +260,9 @@ impl Open {
             }
             Some(Err(None)) if *is_used => Err(Broken::NotSent),
             Some(Err(Some(error))) if *is_used && error.is_canceled() => Err(Broken::NotSent),
-            Some(Err(None)) => Err(Broken::Failed(opener.closed(start))),
-            Some(Err(Some(error))) => Err(Broken::Failed(opener.broken(start, &error))),
-            None => Err(Broken::Failed(opener.too_slow(start))),
+            Some(Err(None)) => Err(Broken::failed(opener.closed(start))),
+            Some(Err(Some(error))) => Err(Broken::failed(opener.broken(start, &error))),
+            None => Err(Broken::failed(opener.too_slow(start))),
         }
     }
 

@@ -242,7 +242,7 @@ async fn connection(shared: Arc<Shared>, books: Arc<Books>, index: usize) {
                 Err(Broken::NotSent) => open = None,
                 Err(Broken::Failed(failure)) => {
                     open = None;
-                    break Err((failure, false));
+                    break Err((*failure, false));
                 }
             }
         };
