@@ -23,6 +23,7 @@ pub mod http;
 pub mod inventory;
 pub mod lint;
 pub mod model;
+pub mod net;
 pub mod probe;
 pub mod query;
 pub mod render;
