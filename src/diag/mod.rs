@@ -25,9 +25,11 @@ mod resources;
 mod sample;
 pub mod shell;
 mod smart;
+mod tcp;
 mod topic;
 mod validate;
 mod verdict;
+mod wire;
 mod write;
 
 pub use desk::{Desk, Options};

@@ -12,6 +12,7 @@ use crate::model::{Code, Party, Status, limits, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
+    Tcp,
     Clock,
     Proxy,
     Redirects,
@@ -39,6 +40,7 @@ struct Row {
 
 impl TopicName {
     pub const ALL: &'static [TopicName] = &[
+        TopicName::Tcp,
         TopicName::Clock,
         TopicName::Proxy,
         TopicName::Redirects,
@@ -60,6 +62,7 @@ impl TopicName {
         let always = |word, turn, about| Row { word, is_default: true, turn, about };
         let named = |word, turn, about| Row { word, is_default: false, turn, about };
         match self {
+            TopicName::Tcp => always("tcp", Wire, "every address apart, IPv4 and IPv6"),
             TopicName::Clock => {
                 always("clock", Talk, "our clock against the server's and the identity provider's")
             }

@@ -4,4 +4,5 @@
 //! has judged yet. Called by the topics of `diag`. Everything here is bounded in time, in questions
 //! and in memory, whatever the peer does.
 
+pub mod route;
 pub mod tcp;

@@ -105,7 +105,8 @@ pub async fn connect(address: SocketAddr, source: Option<IpAddr>, timeout: Durat
     let started = Instant::now();
     let answer = tokio::time::timeout(timeout, open(address, source)).await;
     let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
-    let failed = |outcome| Attempt { address, outcome, duration_ms, local: None, spoke_first: false };
+    let failed =
+        |outcome| Attempt { address, outcome, duration_ms, local: None, spoke_first: false };
     match answer {
         Err(_) => failed(Outcome::Timeout),
         Ok(Err(outcome)) => failed(outcome),
