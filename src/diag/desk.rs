@@ -10,6 +10,7 @@ use url::Url;
 
 use super::prefer::{self, PreferSeen};
 use super::validate::ValidateOptions;
+use super::wire::{self, Sight};
 use crate::auth::Surroundings;
 use crate::auth::caller::{Ask, Caller};
 use crate::fhir::drift::BaselineFile;
@@ -50,6 +51,7 @@ pub struct Desk {
     report: OnceCell<ServerReport>,
     statement: OnceCell<Result<Arc<Exchange>, Failure>>,
     prefer: OnceCell<PreferSeen>,
+    sight: OnceCell<Sight>,
 }
 
 /// A signed way to the server, and the connections that topics share.
@@ -70,6 +72,7 @@ impl Desk {
             report: OnceCell::new(),
             statement: OnceCell::new(),
             prefer: OnceCell::new(),
+            sight: OnceCell::new(),
         }
     }
 
@@ -84,6 +87,11 @@ impl Desk {
         let url = self.server.url.url();
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         (host, url.port_or_known_default().unwrap_or(443))
+    }
+
+    /// What is connected to first, the server or its proxy, and its addresses; looked up once.
+    pub(super) async fn sight(&self) -> &Sight {
+        self.sight.get_or_init(|| wire::sight(self)).await
     }
 
     /// An address below the base URL; `path` may carry a query.

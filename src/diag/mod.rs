@@ -25,10 +25,12 @@ mod resources;
 mod sample;
 pub mod shell;
 mod smart;
+mod tcp;
 mod tls;
 mod topic;
 mod validate;
 mod verdict;
+mod wire;
 mod write;
 
 pub use desk::{Desk, Options};

@@ -12,6 +12,7 @@ use crate::model::{Code, Party, Status, limits, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
+    Tcp,
     Tls,
     Clock,
     Proxy,
@@ -40,6 +41,7 @@ struct Row {
 
 impl TopicName {
     pub const ALL: &'static [TopicName] = &[
+        TopicName::Tcp,
         TopicName::Tls,
         TopicName::Clock,
         TopicName::Proxy,
@@ -62,6 +64,7 @@ impl TopicName {
         let always = |word, turn, about| Row { word, is_default: true, turn, about };
         let named = |word, turn, about| Row { word, is_default: false, turn, about };
         match self {
+            TopicName::Tcp => always("tcp", Wire, "every address apart, IPv4 and IPv6"),
             TopicName::Tls => always(
                 "tls",
                 Wire,

@@ -24,6 +24,7 @@ pub use client::{Answer, Client, Presented, PresentedCertificate};
 pub use exchange::{Body, Call, Credential, Exchange, Request, Signer, Unsigned};
 pub use identity::{CertificateFacts, certificate_facts, certificates_in};
 pub use proxy::environment as proxy_environment;
+pub use resolve::Rules;
 pub use retry::parse_retry_after;
 pub use transport::{Identity, Transport};
 

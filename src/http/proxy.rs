@@ -114,6 +114,26 @@ impl Environment {
     }
 }
 
+/// Host and port of the proxy that a server's requests go through; `None`: straight.
+#[must_use]
+pub(super) fn endpoint(server: &Server, environment: &Environment) -> Option<(String, u16)> {
+    let port = |scheme: Option<&str>| match scheme {
+        Some("https") => 443,
+        Some(scheme) if scheme.starts_with("socks") => 1080,
+        _ => 80,
+    };
+    if let Some(Proxy { url, .. }) = &server.network.proxy {
+        let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+        return Some((host, url.port().unwrap_or_else(|| port(Some(url.scheme())))));
+    }
+    let Environment::Set(matcher) = environment else { return None };
+    let target: http::Uri = server.url.as_str().parse().ok()?;
+    let found = matcher.intercept(&target)?;
+    let uri = found.uri();
+    let host = uri.host()?.trim_matches(['[', ']']).to_owned();
+    Some((host, uri.port_u16().unwrap_or_else(|| port(uri.scheme_str()))))
+}
+
 fn without_password(value: &str) -> String {
     match Url::parse(value) {
         Ok(mut url) if url.password().is_some() => {

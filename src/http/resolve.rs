@@ -88,6 +88,15 @@ impl Rules {
         self.check(target, address, operators_word)
     }
 
+    /// Whether an address may be connected to at all, whatever it leaves from; `literal` where the
+    /// URL itself names it.
+    #[must_use]
+    pub fn permits(&self, address: IpAddr, literal: bool) -> bool {
+        let anywhere = Rules { source_address: None, ..self.clone() };
+        let by_address = literal && self.metadata_service == MetadataService::ByAddress;
+        anywhere.check("", address, by_address).is_ok()
+    }
+
     fn check(&self, host: &str, address: IpAddr, by_address: bool) -> Result<(), ResolveError> {
         let refused = |message: String| {
             Err(ResolveError {

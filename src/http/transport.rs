@@ -14,7 +14,7 @@ use super::body::LARGE_BODIES;
 use super::proxy::Environment;
 use super::resolve::Names;
 use super::tls::Trust;
-use crate::model::server::RateLimit;
+use crate::model::server::{RateLimit, Server};
 use crate::model::{Clock, Secret};
 
 /// Is told of every exchange in one line.
@@ -61,6 +61,12 @@ impl Transport {
     #[must_use]
     pub fn now(&self) -> jiff::Timestamp {
         self.clock.now()
+    }
+
+    /// Host and port of the proxy that a server's requests go through; `None`: straight.
+    #[must_use]
+    pub fn proxy_endpoint(&self, server: &Server) -> Option<(String, u16)> {
+        super::proxy::endpoint(server, &self.proxies)
     }
 
     /// Has every exchange told in one line, without query values and secrets.

@@ -1,6 +1,9 @@
-//! What is asked below HTTP, by hand.
+//! What is said on the wire below HTTP: connections, name lookups, echoes and routes.
 //!
-//! Enters: a host, addresses, limits. Leaves: what came back, bounded and not judged. Called by
-//! `diag`, whose topics say what it means. Nothing here keeps a connection or knows a secret.
+//! Enters: addresses, names and time limits. Leaves: what each peer did, as plain values that nobody
+//! has judged yet. Called by the topics of `diag`. Everything here is bounded in time, in questions
+//! and in memory, whatever the peer does.
 
+pub mod route;
+pub mod tcp;
 pub mod tls;

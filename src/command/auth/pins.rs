@@ -246,7 +246,7 @@ mod tests {
             not_after: Timestamp::UNIX_EPOCH,
             pin: (*pin).to_owned(),
         };
-        Presented { chain: pins.iter().map(certificate).collect(), trouble: None }
+        Presented { chain: pins.iter().map(certificate).collect(), trouble: None, raw: Vec::new() }
     }
 
     fn owned(pins: &[&str]) -> Vec<String> {
