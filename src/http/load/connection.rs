@@ -209,7 +209,7 @@ fn in_exchange(start: Instant) -> Instants {
 }
 
 impl Open {
-    /// Sends one request and reads its answer to the end.
+    /// Sends one request, begun at `start`, and reads its answer to the end.
     ///
     /// # Errors
     /// When there is no complete answer before `deadline`; the connection is of no more use then.
@@ -218,6 +218,7 @@ impl Open {
         opener: &Opener,
         head: &Head,
         patience: &mut Patience,
+        start: Instant,
         deadline: Instant,
     ) -> Result<Answered, Broken> {
         let mut request = Request::new(Full::new(head.body.clone()));
@@ -239,9 +240,12 @@ impl Open {
             }
             Ok(Answered { status, bytes })
         });
-        let start = Instant::now();
+        let mut has_begun = false;
         let mut drive = |context: &mut Context<'_>| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
+            // What the driver brings is looked at behind it; before it there is only the first word.
+            if (!std::mem::replace(&mut has_begun, true) || *is_over)
+                && let Poll::Ready(done) = work.as_mut().poll(context)
+            {
                 return Poll::Ready(Some(done));
             }
             if !*is_over {
