@@ -18,16 +18,16 @@ sign() { # NAME ISSUER EXTENSIONS OPTION…
 names='subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityInfoAccess=caIssuers;URI:http://aia.example/middle.cer,OCSP;URI:http://ocsp.example\n'
 
 key root 2048
-openssl req -x509 -new -key root.key -subj '/CN=fhirctl root' -days 30 -sha256 -out root.pem
+openssl req -x509 -new -key root.key -subj '/CN=fhirctl root' -days 400 -sha256 -out root.pem
 key middle 2048
-sign middle root 'basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n' -days 20 -sha256
+sign middle root 'basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n' -days 300 -sha256
 for name in good short sha1 expired other; do
     key "$name" "$([ "$name" = short ] && echo 1024 || echo 2048)"
 done
-sign good middle "$names" -days 10 -sha256
-sign short middle "$names" -days 10 -sha256
-sign sha1 middle "$names" -days 10 -sha1
-sign other middle 'subjectAltName=DNS:other.example\n' -days 10 -sha256
+sign good middle "$names" -days 200 -sha256
+sign short middle "$names" -days 200 -sha256
+sign sha1 middle "$names" -days 200 -sha1
+sign other middle 'subjectAltName=DNS:other.example\n' -days 200 -sha256
 openssl req -new -key expired.key -subj '/CN=fhirctl expired' -out expired.csr
 mkdir -p ca
 : >ca/index.txt
@@ -50,16 +50,16 @@ CONF
 openssl ca -batch -config ca.cnf -notext -in expired.csr -out expired.pem -extfile <(printf '%b' "$names") \
     -startdate 20240101000000Z -enddate 20240201000000Z 2>/dev/null
 key own 2048
-openssl req -x509 -new -key own.key -subj '/CN=fhirctl own' -addext 'subjectAltName=IP:127.0.0.1' -days 10 -out own.pem
+openssl req -x509 -new -key own.key -subj '/CN=fhirctl own' -addext 'subjectAltName=IP:127.0.0.1' -days 200 -out own.pem
 openssl ecparam -name prime256v1 -genkey -noout -out curve.key
-sign curve middle "$names" -days 10 -sha256
+sign curve middle "$names" -days 200 -sha256
 
 # What the authority says of the good one.
 serial=$(openssl x509 -in good.pem -noout -serial | cut -d= -f2)
 printf 'V\t400101000000Z\t\t%s\tunknown\t/CN=fhirctl good\n' "$serial" >index.txt
 openssl ocsp -index index.txt -rsigner middle.pem -rkey middle.key -CA middle.pem -issuer middle.pem \
     -cert good.pem -respout good.ocsp -ndays 5 -no_nonce >/dev/null 2>&1
-openssl dhparam -dsaparam -out dh1024.pem 1024 2>/dev/null
+openssl dhparam -out dh1024.pem 1024 2>/dev/null
 cat good.pem middle.pem >good.chain
 # Out of order: the root before the one that it issued.
 cat good.pem root.pem middle.pem >mixed.chain
