@@ -37,6 +37,7 @@ bench:
     -benches/fleet.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/bulk.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/load.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
+    -benches/tls.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
 
 ci:
     bash .ci/run

@@ -12,6 +12,7 @@ use super::shell::Command;
 use super::{Desk, Problem, Topic, TopicName};
 use crate::auth::way_out;
 use crate::http::{Client, Failure, certificates_in};
+use crate::model::server::TlsVersion;
 use crate::model::{Code, Observation, Party};
 use crate::net::tls::Version;
 use crate::net::tls::answer::Trouble;
@@ -24,13 +25,16 @@ pub use show::TlsDetails;
 /// The longest silence that a scan waits for: there are many questions.
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The suites that this program's own requests take before TLS 1.3: the key is new for each
+/// connection, and what is carried is authenticated.
+const TAKEN: [u16; 6] = [0xc02b, 0xc02c, 0xc02f, 0xc030, 0xcca8, 0xcca9];
+
 /// Everything that was found, before it is shown.
 pub(super) struct Found {
     pub(super) address: String,
     pub(super) scan: Scan,
     /// One chain for each of the server's own certificates.
     pub(super) chains: Vec<Vec<Certificate>>,
-    /// The chain came from an ordinary handshake, because TLS 1.3 hides it from any other.
     pub(super) trust: Trust,
     pub(super) hsts: Option<u64>,
     pub(super) rating: Option<Rating>,
@@ -77,6 +81,7 @@ async fn look(desk: &Desk) -> Result<Option<(String, Scan)>, Failure> {
         deadline: desk.deadline,
     };
     let mut found = scan(&target).await;
+    // TLS 1.3 hides its chain from whoever does not go on.
     if found.chains.is_empty() && found.spoken().next().is_some() {
         let seen = Client::look(server, &identity, transport.clone()).await;
         found.chains.extend(seen.map(|seen| seen.raw));
@@ -147,23 +152,7 @@ async fn hsts(desk: &Desk, said: &[Problem]) -> Option<u64> {
 fn explained(desk: &Desk, mut problem: Problem, found: &Found) -> Problem {
     match problem.code.as_str() {
         "tls.untrusted" => incomplete(desk, problem, found),
-        "tls.protocol" => {
-            let newest = found.scan.spoken().map(|offered| offered.version).max();
-            if newest.is_some_and(|newest| newest < Version::Tls12) {
-                let spoken: Vec<_> =
-                    found.scan.spoken().map(|offered| offered.version.as_str()).collect();
-                problem.message = format!(
-                    "the server only speaks {}, which nobody should use any more",
-                    spoken.join(" and ")
-                );
-                problem = problem
-                    .by(Party::Vendor)
-                    .next_step("tell the server's operator to switch TLS 1.2 and 1.3 on");
-            } else if newest.is_none() {
-                problem.message = format!("{} ({})", problem.message, why_not(&found.scan));
-            }
-            problem
-        }
+        "tls.protocol" => no_agreement(desk, problem, found),
         "tls.expired" | "tls.client_certificate_rejected" if problem.party == Party::Ours => {
             let Some(own) = &desk.server.tls.client_certificate else { return problem };
             let file = own.file().display().to_string();
@@ -176,9 +165,59 @@ fn explained(desk: &Desk, mut problem: Problem, found: &Found) -> Problem {
     }
 }
 
+/// Why an ordinary handshake fails, where the scan shows it.
+fn no_agreement(desk: &Desk, mut problem: Problem, found: &Found) -> Problem {
+    let Some(newest) = found.scan.spoken().last() else {
+        problem.message = format!("{} ({})", problem.message, why_not(&found.scan));
+        return problem;
+    };
+    if newest.version < Version::Tls12 {
+        let spoken: Vec<_> = found.scan.spoken().map(|offered| offered.version.as_str()).collect();
+        problem.message = format!(
+            "the server only speaks {}, which nobody should use any more",
+            spoken.join(" and ")
+        );
+        return problem
+            .by(Party::Vendor)
+            .next_step("tell the server's operator to switch TLS 1.2 and 1.3 on");
+    }
+    if newest.version == Version::Tls12 && desk.server.tls.min_version == TlsVersion::V1_3 {
+        problem.message =
+            "the server speaks nothing newer than TLSv1.2, and tls.min_version asks for 1.3"
+                .to_owned();
+        return problem
+            .next_step("ask the server's operator for TLS 1.3, or set tls.min_version to 1.2");
+    }
+    let taken = |agreed: &crate::net::tls::scan::Found| TAKEN.contains(&agreed.suite);
+    if newest.version == Version::Tls12 && !newest.suites.iter().any(taken) {
+        problem.message = format!(
+            "the server speaks TLSv1.2 with {} cipher suites, none of which has both ECDHE and AEAD",
+            newest.suites.len()
+        );
+        return problem.by(Party::Vendor).next_step(
+            "tell the server's operator to switch TLS 1.3 on, or suites such as \
+             TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        );
+    }
+    // Before TLS 1.3 a missing certificate ends in the same alert as anything else.
+    let demanded = found.scan.traits.as_ref().is_some_and(|traits| traits.demand.is_some());
+    if demanded && desk.server.tls.client_certificate.is_none() {
+        return Problem::new(
+            Code::new("tls.client_certificate_required"),
+            "the server asks for a client certificate and breaks the handshake off without one",
+        )
+        .server_text(problem.server_text);
+    }
+    problem
+}
+
 /// Names the certificate that the chain lacks, where it lacks one.
 fn incomplete(desk: &Desk, problem: Problem, found: &Found) -> Problem {
     let Some(end) = found.chains.first().and_then(|chain| end_of(chain)) else { return problem };
+    if let Some(weak) = found.chains.iter().flatten().find_map(weakness) {
+        return Problem { message: weak, ..problem.by(Party::Vendor) }
+            .next_step("tell the server's operator to have the certificate issued anew");
+    }
     if end.self_issued {
         return problem;
     }
@@ -211,6 +250,24 @@ fn incomplete(desk: &Desk, problem: Problem, found: &Found) -> Problem {
     };
     let problem = if certain { problem.by(Party::Vendor) } else { problem };
     Problem { message, ..problem.next_step(step) }
+}
+
+/// Why nobody trusts a certificate, whoever issued it.
+fn weakness(certificate: &Certificate) -> Option<String> {
+    let subject = &certificate.subject;
+    if let Some(weak) = certificate.weak_signature().filter(|_| !certificate.self_issued) {
+        return Some(format!(
+            "the certificate of {subject} is signed with {}, which can be forged",
+            weak.to_uppercase()
+        ));
+    }
+    let short = certificate.key == "RSA" && certificate.bits < 2048;
+    short.then(|| {
+        format!(
+            "the key of {subject} has {} bits, and fewer than 2048 are not trusted",
+            certificate.bits
+        )
+    })
 }
 
 /// A client certificate that is asked for: a fault only where a test shows that it has to be there.

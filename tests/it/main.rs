@@ -35,4 +35,5 @@ mod sign_in;
 mod stores;
 mod support;
 mod sync;
+mod tls_scan;
 mod transport;

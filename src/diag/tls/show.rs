@@ -278,6 +278,11 @@ fn chains(topic: &mut Topic, found: &Found) {
             topic.note(format!("{} ended on {}", ended.subject, ended.not_after.strftime("%F")));
         }
     }
+    let came: usize = found.scan.chains.iter().map(Vec::len).sum();
+    let unread = came.saturating_sub(found.chains.iter().map(Vec::len).sum());
+    if unread > 0 {
+        topic.note(format!("{unread} of the certificates that came cannot be read"));
+    }
     if found.scan.chain_cut {
         topic.note("the chain has more certificates than the 64 that are looked at");
     }

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# tls.sh BINARY: how long a scan of one server takes, against sslyze (PyPI), and with how many connections.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$bench/../tests/counterparts/lib.sh"
+fhirctl=$(realpath "${1:?usage: tls.sh BINARY}")
+require nginx nginx-light
+require jq jq
+lock="$bench/../tests/counterparts/tls/requirements.txt"
+python="$(install_once tls "$(realpath "$lock")" python_packages "$(realpath "$lock")")/bin/python"
+
+port=$(free_port)
+openssl req -x509 -newkey rsa:2048 -nodes -keyout "$desk/key.pem" -out "$desk/own.pem" -days 2 \
+    -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2>/dev/null
+cat >"$desk/nginx.conf" <<CONF
+daemon off;
+pid $desk/nginx.pid;
+error_log $desk/nginx.log crit;
+worker_processes 1;
+events {}
+http {
+  access_log off;
+  client_body_temp_path $desk/body;
+  proxy_temp_path $desk/proxy;
+  fastcgi_temp_path $desk/fastcgi;
+  uwsgi_temp_path $desk/uwsgi;
+  scgi_temp_path $desk/scgi;
+  server {
+    listen 127.0.0.1:$port ssl;
+    ssl_certificate $desk/own.pem;
+    ssl_certificate_key $desk/key.pem;
+    ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;
+    ssl_ciphers ALL:@SECLEVEL=0;
+    location / { return 200 '{}'; }
+  }
+}
+CONF
+nginx -c "$desk/nginx.conf" -e "$desk/nginx.log" &
+started+=($!)
+cat >"$desk/servers.yaml" <<YAML
+version: 1
+servers:
+  - {name: s, url: "https://127.0.0.1:$port/fhir", tls: {ca: "$desk/own.pem"}}
+YAML
+for _ in $(seq 100); do
+    curl -sk -o /dev/null "https://127.0.0.1:$port/" && break
+    sleep 0.05
+done
+
+ours() {
+    "$fhirctl" -i "$desk/servers.yaml" -o json --no-progress diag s tls >"$desk/ours.json" || [ $? -le 3 ]
+}
+theirs() {
+    "$python" -m sslyze --json_out "$desk/theirs.json" --sslv3 --tlsv1 --tlsv1_1 --tlsv1_2 --tlsv1_3 \
+        --certinfo --reneg --compression --elliptic_curves --resum "127.0.0.1:$port" >/dev/null
+}
+# best NAME: the best of five, in milliseconds.
+best() {
+    local least=999999 begun took
+    for _ in 1 2 3 4 5; do
+        begun=$(date +%s%N)
+        "$1"
+        took=$((($(date +%s%N) - begun) / 1000000))
+        [ "$took" -ge "$least" ] || least=$took
+    done
+    echo "$least"
+}
+mine=$(best ours)
+other=$(best theirs)
+suites=$(jq '[.topics[0].details.protocols[].suites | length] | add' "$desk/ours.json")
+connections=$(jq '.topics[0].details.connections' "$desk/ours.json")
+printf 'fhirctl  %6d ms, %d connections for %d suites\n' "$mine" "$connections" "$suites"
+printf 'sslyze   %6d ms\n' "$other"
+printf 'ratio    %6s times as fast\n' "$(awk "BEGIN { printf \"%.1f\", $other / ($mine > 0 ? $mine : 1) }")"
