@@ -104,7 +104,8 @@ impl Asked {
     /// Of both families, sorted.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let mut all: Vec<_> = self.a.addresses.iter().chain(&self.aaaa.addresses).copied().collect();
+        let mut all: Vec<_> =
+            self.a.addresses.iter().chain(&self.aaaa.addresses).copied().collect();
         all.sort();
         all
     }
@@ -243,7 +244,11 @@ fn answers(answer: &Message, question: &Message) -> bool {
         && (answer.queries.is_empty() || answer.queries == question.queries)
 }
 
-async fn over_tcp(server: SocketAddr, bytes: &[u8], question: &Message) -> Result<Message, Outcome> {
+async fn over_tcp(
+    server: SocketAddr,
+    bytes: &[u8],
+    question: &Message,
+) -> Result<Message, Outcome> {
     let talk = async {
         let mut stream = TcpStream::connect(server).await?;
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
