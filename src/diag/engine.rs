@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use super::shell::Command;
 use super::topic::Turn;
 use super::{
-    Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, health, load, perf, proxy,
+    Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, dns, health, load, perf, proxy,
     query, redirects, resources, smart, tcp, tls, validate, write,
 };
 use crate::model::{Code, Status};
@@ -66,6 +66,7 @@ async fn out_of_reach(desk: &Desk, found: &[Topic]) -> Option<String> {
 async fn look(desk: &Desk, name: TopicName) -> Topic {
     let started = Instant::now();
     let mut topic = match name {
+        TopicName::Dns => dns::run(desk).await,
         TopicName::Tcp => tcp::run(desk).await,
         TopicName::Tls => tls::run(desk).await,
         TopicName::Clock => clock::run(desk).await,
@@ -93,6 +94,7 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
 #[must_use]
 pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
     match name {
+        TopicName::Dns => dns::commands(desk),
         TopicName::Tcp => tcp::commands(desk),
         TopicName::Tls => tls::commands(desk),
         TopicName::Clock => clock::commands(desk),

@@ -13,6 +13,7 @@ mod capability;
 mod clock;
 mod declared;
 mod desk;
+mod dns;
 mod engine;
 mod health;
 mod load;

@@ -298,7 +298,6 @@ mod tests {
             host: "ehr.example.org".to_owned(),
             port: 443,
             is_proxy,
-            is_literal: false,
             addresses: Vec::new(),
             forbidden: Vec::new(),
             error: None,

@@ -12,6 +12,7 @@ use crate::model::{Code, Party, Status, limits, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicName {
+    Dns,
     Tcp,
     Tls,
     Clock,
@@ -41,6 +42,7 @@ struct Row {
 
 impl TopicName {
     pub const ALL: &'static [TopicName] = &[
+        TopicName::Dns,
         TopicName::Tcp,
         TopicName::Tls,
         TopicName::Clock,
@@ -64,6 +66,9 @@ impl TopicName {
         let always = |word, turn, about| Row { word, is_default: true, turn, about };
         let named = |word, turn, about| Row { word, is_default: false, turn, about };
         match self {
+            TopicName::Dns => {
+                always("dns", Wire, "every configured name server apart, and they together")
+            }
             TopicName::Tcp => always("tcp", Wire, "every address apart, IPv4 and IPv6"),
             TopicName::Tls => always(
                 "tls",

@@ -17,8 +17,6 @@ pub(super) struct Sight {
     pub port: u16,
     /// The host is a proxy's: the server itself is looked for by the proxy.
     pub is_proxy: bool,
-    /// The address stands in the URL: there is nothing to look up.
-    pub is_literal: bool,
     /// That the system's own lookup gave and that may be connected to, in its order.
     pub addresses: Vec<SocketAddr>,
     /// That it gave and the inventory's rules forbid.
@@ -95,7 +93,6 @@ pub(super) async fn sight(desk: &Desk) -> Sight {
         host,
         port,
         is_proxy,
-        is_literal: literal.is_some(),
         addresses,
         forbidden: forbidden.iter().map(SocketAddr::ip).collect(),
         error,

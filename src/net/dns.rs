@@ -1,167 +1,360 @@
-//! One question to one name server (RFC 1035), over UDP, and over TCP where the answer was cut.
+//! Asks every configured name server for itself (RFC 1035), with one question at a time.
+//!
+//! The system's own lookup hides which server answered, what it said, and that another one did not.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use hickory_resolver::proto::op::{Edns, Message, Query, ResponseCode};
+use futures_util::future::join_all;
+use hickory_resolver::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
-/// The name servers of this machine, in its order; no more than eight are looked at.
-#[must_use]
-pub fn name_servers() -> Vec<SocketAddr> {
-    let Ok((config, _)) = read_system_conf() else { return Vec::new() };
-    let mut servers: Vec<SocketAddr> =
-        config.name_servers.iter().map(|server| SocketAddr::new(server.ip, 53)).collect();
-    servers.dedup();
-    servers.truncate(8);
-    servers
+/// Most name servers that are asked; the C library uses three.
+const MAX_SERVERS: usize = 8;
+/// Most aliases on the way from a name to its addresses.
+const MAX_ALIASES: usize = 16;
+/// Most addresses of one answer that are kept.
+const MAX_ADDRESSES: usize = 64;
+/// How long one question over UDP is waited for before it is asked again.
+const TRY: Duration = Duration::from_millis(1500);
+/// How often a question is asked.
+const TRIES: u32 = 2;
+/// What is announced as the largest answer (DNS Flag Day 2020).
+const PAYLOAD: u16 = 1232;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum Kind {
+    A,
+    #[serde(rename = "AAAA")]
+    Aaaa,
+    /// The name servers of the root, which every resolver of the Internet knows.
+    Root,
 }
 
-/// Which addresses are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-/// What one name server said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    Addresses {
-        /// Of both ends of the chain, sorted.
-        addresses: Vec<IpAddr>,
-        /// The names that the first one leads through.
-        aliases: Vec<String>,
-        /// The shortest life of a record, in seconds.
-        ttl: Option<u32>,
-        /// Whether the server says that DNSSEC proves it (the AD bit, RFC 4035 §3.2.3).
-        is_authentic: bool,
-    },
+/// What one answer comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Records came.
+    Answered,
+    /// The name exists and has no such record.
+    Empty,
     /// NXDOMAIN.
-    NoSuchName,
-    /// Another code, such as SERVFAIL or REFUSED.
-    Failed(String),
-    /// Nothing came in time.
+    NotFound,
+    /// SERVFAIL.
+    Failed,
+    /// REFUSED, or another code that is no answer.
+    Refused,
+    /// The aliases run in a circle or are too many.
+    Loop,
+    /// No answer in time.
     Silent,
-    /// It cannot be asked, or what came is no answer.
-    Broken(String),
+    /// The host is there, and no name server on it; or there is no way to it.
+    Unreachable,
+    /// An answer that cannot be read.
+    Malformed,
 }
 
-/// Asks one server for one family of addresses.
+/// One step from a name to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Alias {
+    pub name: String,
+    pub target: String,
+    pub ttl_seconds: u32,
+}
+
+/// One answer.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Reply {
+    pub kind: Kind,
+    pub outcome: Outcome,
+    /// As DNS names it: NOERROR, NXDOMAIN, SERVFAIL.
+    pub rcode: Option<String>,
+    pub addresses: Vec<IpAddr>,
+    /// The shortest life of the addresses.
+    pub ttl_seconds: Option<u32>,
+    pub aliases: Vec<Alias>,
+    /// The name server says that it checked signatures (DNSSEC, AD).
+    pub is_authenticated: bool,
+    /// The name server asks others on behalf of its clients (RA).
+    pub is_recursive: bool,
+    pub over_tcp: bool,
+    pub duration_ms: f64,
+}
+
+/// What one name server says.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Asked {
+    pub server: SocketAddr,
+    pub a: Reply,
+    pub aaaa: Reply,
+    /// SERVFAIL that becomes an answer when signatures are not checked: DNSSEC of the zone is broken.
+    pub is_dnssec_broken: bool,
+    /// Whether it knows the root; asked only of a server that gave no address.
+    pub knows_root: Option<bool>,
+}
+
+impl Asked {
+    /// Of both families, sorted.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let mut all: Vec<_> =
+            self.a.addresses.iter().chain(&self.aaaa.addresses).copied().collect();
+        all.sort();
+        all
+    }
+}
+
+/// The name servers and search domains of `/etc/resolv.conf`.
+///
+/// # Errors
+/// When there is none, or it names no server; in words.
+pub fn system_servers() -> Result<(Vec<SocketAddr>, Vec<String>), String> {
+    let (config, _) = read_system_conf().map_err(|error| error.to_string())?;
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    for server in config.name_servers() {
+        let address = SocketAddr::new(server.ip, 53);
+        if !servers.contains(&address) && servers.len() < MAX_SERVERS {
+            servers.push(address);
+        }
+    }
+    let search = config.search().iter().take(6).map(|name| shown(name)).collect();
+    Ok((servers, search))
+}
+
+/// Asks each server for the addresses of a name, all at the same time.
+pub async fn ask_each(servers: &[SocketAddr], name: &str, limit: Duration) -> Vec<Asked> {
+    let servers = &servers[..servers.len().min(MAX_SERVERS)];
+    join_all(servers.iter().map(|&server| ask_both(server, name, limit))).await
+}
+
+async fn ask_both(server: SocketAddr, name: &str, limit: Duration) -> Asked {
+    let (a, aaaa) = tokio::join!(
+        ask(server, name, Kind::A, false, limit),
+        ask(server, name, Kind::Aaaa, false, limit)
+    );
+    let is_failed = a.outcome == Outcome::Failed;
+    let mut asked = Asked { server, a, aaaa, is_dnssec_broken: false, knows_root: None };
+    if is_failed {
+        let unchecked = ask(server, name, Kind::A, true, limit).await;
+        asked.is_dnssec_broken = matches!(unchecked.outcome, Outcome::Answered | Outcome::Empty);
+    }
+    if asked.addresses().is_empty() && !asked.is_dnssec_broken {
+        let root = ask(server, ".", Kind::Root, false, limit).await;
+        asked.knows_root = Some(root.outcome == Outcome::Answered);
+    }
+    asked
+}
+
+/// Asks one question; with `unchecked` the name server is told not to check signatures (CD).
 pub async fn ask(
     server: SocketAddr,
     name: &str,
-    family: Family,
-    limit: Duration,
-) -> (Said, Duration) {
-    let start = Instant::now();
-    let said = match tokio::time::timeout(limit, exchange(server, name, family, false)).await {
-        Err(_) => Said::Silent,
-        Ok(Err(reason)) => Said::Broken(reason),
-        Ok(Ok(message)) => read(&message),
-    };
-    (said, start.elapsed())
-}
-
-/// Whether a name that fails is answered once DNSSEC is not checked (the CD bit): then its
-/// signatures are broken.
-pub async fn answers_unchecked(server: SocketAddr, name: &str, limit: Duration) -> bool {
-    let asked = exchange(server, name, Family::V4, true);
-    matches!(
-        tokio::time::timeout(limit, asked).await,
-        Ok(Ok(message)) if message.metadata.response_code == ResponseCode::NoError
-    )
-}
-
-async fn exchange(
-    server: SocketAddr,
-    name: &str,
-    family: Family,
+    kind: Kind,
     unchecked: bool,
-) -> Result<Message, String> {
-    let kind = match family {
-        Family::V4 => RecordType::A,
-        Family::V6 => RecordType::AAAA,
+    limit: Duration,
+) -> Reply {
+    let started = Instant::now();
+    let mut reply = match question(name, kind, unchecked) {
+        None => Reply::none(kind, Outcome::Malformed),
+        Some(question) => match tokio::time::timeout(limit, exchange(server, &question)).await {
+            Err(_) => Reply::none(kind, Outcome::Silent),
+            Ok(Err(outcome)) => Reply::none(kind, outcome),
+            Ok(Ok((answer, over_tcp))) => Reply { over_tcp, ..read(&question, kind, &answer) },
+        },
     };
-    let mut asked = Name::from_utf8(name).map_err(|_| "that is no name".to_owned())?;
-    asked.set_fqdn(true);
-    let mut question = Message::query();
-    question.metadata.recursion_desired = true;
-    question.metadata.checking_disabled = unchecked;
-    question.add_query(Query::query(asked, kind));
+    reply.duration_ms = started.elapsed().as_secs_f64() * 1000.0;
+    reply
+}
+
+fn question(name: &str, kind: Kind, unchecked: bool) -> Option<Message> {
+    let mut name = Name::from_utf8(name).ok()?;
+    name.set_fqdn(true);
+    let kind = match kind {
+        Kind::A => RecordType::A,
+        Kind::Aaaa => RecordType::AAAA,
+        Kind::Root => RecordType::NS,
+    };
+    let mut message = Message::new(fastrand::u16(..), MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.metadata.checking_disabled = unchecked;
+    // RFC 6840 §5.7: asks for the AD bit without the signatures themselves.
+    message.metadata.authentic_data = true;
+    message.add_query(Query::query(name, kind));
     let mut edns = Edns::new();
-    edns.set_max_payload(1232);
-    edns.set_dnssec_ok(true);
-    question.set_edns(edns);
-    let bytes = question.to_vec().map_err(|error| error.to_string())?;
-    let answer = by_udp(server, &bytes, &question).await?;
-    if answer.metadata.truncation {
-        return by_tcp(server, &bytes, &question).await;
-    }
-    Ok(answer)
+    edns.set_max_payload(PAYLOAD);
+    message.set_edns(edns);
+    Some(message)
 }
 
-async fn by_udp(server: SocketAddr, bytes: &[u8], question: &Message) -> Result<Message, String> {
-    let reason = |error: std::io::Error| crate::model::error::io_reason(&error);
-    let any: SocketAddr = if server.is_ipv4() {
-        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+/// Over UDP, and over TCP where the answer does not fit.
+async fn exchange(server: SocketAddr, question: &Message) -> Result<(Message, bool), Outcome> {
+    let bytes = question.to_vec().map_err(|_| Outcome::Malformed)?;
+    let unreachable = |_| Outcome::Unreachable;
+    let any = if server.is_ipv4() {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
     } else {
-        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
     };
-    let socket = UdpSocket::bind(any).await.map_err(reason)?;
-    socket.connect(server).await.map_err(reason)?;
-    socket.send(bytes).await.map_err(reason)?;
-    let mut buffer = vec![0; 4096];
-    // Strays and forgeries are passed over; the caller's limit ends it.
+    let socket = UdpSocket::bind(any).await.map_err(unreachable)?;
+    socket.connect(server).await.map_err(unreachable)?;
+    let mut failure = Outcome::Silent;
+    for _ in 0..TRIES {
+        socket.send(&bytes).await.map_err(unreachable)?;
+        match tokio::time::timeout(TRY, receive(&socket, question)).await {
+            Ok(Ok(answer)) if answer.metadata.truncation => {
+                return Ok((over_tcp(server, &bytes, question).await?, true));
+            }
+            Ok(Ok(answer)) => return Ok((answer, false)),
+            Ok(Err(Outcome::Unreachable)) => return Err(Outcome::Unreachable),
+            Ok(Err(outcome)) => failure = outcome,
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+/// Waits for the answer to this question; what others send is passed over.
+async fn receive(socket: &UdpSocket, question: &Message) -> Result<Message, Outcome> {
+    let mut buffer = [0; 4096];
     loop {
-        let length = socket.recv(&mut buffer).await.map_err(reason)?;
-        if let Some(answer) = answering(&buffer[..length], question) {
-            return Ok(answer);
+        let length = socket.recv(&mut buffer).await.map_err(|_| Outcome::Unreachable)?;
+        match Message::from_vec(&buffer[..length]) {
+            Ok(answer) if answers(&answer, question) => return Ok(answer),
+            Ok(_) => {}
+            // The beginning is the question's number: it was meant for us and is garbage.
+            Err(_) if buffer[..length].starts_with(&question.metadata.id.to_be_bytes()) => {
+                return Err(Outcome::Malformed);
+            }
+            Err(_) => {}
         }
     }
 }
 
-async fn by_tcp(server: SocketAddr, bytes: &[u8], question: &Message) -> Result<Message, String> {
-    let reason = |error: std::io::Error| crate::model::error::io_reason(&error);
-    let mut stream = TcpStream::connect(server).await.map_err(reason)?;
-    let length = u16::try_from(bytes.len()).map_err(|_| "the question is too long".to_owned())?;
-    stream.write_all(&[&length.to_be_bytes()[..], bytes].concat()).await.map_err(reason)?;
-    let length = stream.read_u16().await.map_err(reason)?;
-    let mut buffer = vec![0; usize::from(length)];
-    stream.read_exact(&mut buffer).await.map_err(reason)?;
-    answering(&buffer, question).ok_or_else(|| "what came is no answer to the question".to_owned())
+fn answers(answer: &Message, question: &Message) -> bool {
+    answer.metadata.id == question.metadata.id
+        && answer.metadata.message_type == MessageType::Response
+        // A server that refuses may leave the question out.
+        && (answer.queries.is_empty() || answer.queries == question.queries)
 }
 
-fn answering(bytes: &[u8], question: &Message) -> Option<Message> {
-    let answer = Message::from_vec(bytes).ok()?;
-    let is_it = answer.metadata.id == question.metadata.id && answer.queries == question.queries;
-    is_it.then_some(answer)
+async fn over_tcp(
+    server: SocketAddr,
+    bytes: &[u8],
+    question: &Message,
+) -> Result<Message, Outcome> {
+    let talk = async {
+        let mut stream = TcpStream::connect(server).await?;
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        stream.write_all(&length.to_be_bytes()).await?;
+        stream.write_all(bytes).await?;
+        let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(TRY * 2, talk).await.map_err(|_| Outcome::Silent)?;
+    let answer = answer.map_err(|_| Outcome::Unreachable)?;
+    let message = Message::from_vec(&answer).map_err(|_| Outcome::Malformed)?;
+    if answers(&message, question) { Ok(message) } else { Err(Outcome::Malformed) }
 }
 
-fn read(message: &Message) -> Said {
-    match message.metadata.response_code {
-        ResponseCode::NoError => {}
-        ResponseCode::NXDomain => return Said::NoSuchName,
-        other => return Said::Failed(other.to_string()),
-    }
-    let (mut addresses, mut aliases) = (Vec::new(), Vec::new());
-    for record in message.answers.iter().take(64) {
-        match &record.data {
-            RData::A(address) => addresses.push(IpAddr::V4(address.0)),
-            RData::AAAA(address) => addresses.push(IpAddr::V6(address.0)),
-            RData::CNAME(target) => aliases.push(target.0.to_utf8()),
-            _ => {}
+impl Reply {
+    fn none(kind: Kind, outcome: Outcome) -> Reply {
+        Reply {
+            kind,
+            outcome,
+            rcode: None,
+            addresses: Vec::new(),
+            ttl_seconds: None,
+            aliases: Vec::new(),
+            is_authenticated: false,
+            is_recursive: false,
+            over_tcp: false,
+            duration_ms: 0.0,
         }
     }
-    addresses.sort_unstable();
-    addresses.dedup();
-    Said::Addresses {
-        addresses,
-        aliases,
-        ttl: message.answers.iter().take(64).map(|record| record.ttl).min(),
-        is_authentic: message.metadata.authentic_data,
+}
+
+/// Follows the aliases of an answer from the name that was asked for.
+fn read(question: &Message, kind: Kind, answer: &Message) -> Reply {
+    let mut reply = Reply::none(kind, Outcome::Empty);
+    let rcode = answer.metadata.response_code;
+    reply.rcode = Some(rcode_name(rcode));
+    reply.is_authenticated = answer.metadata.authentic_data;
+    reply.is_recursive = answer.metadata.recursion_available;
+    let failure = match rcode {
+        ResponseCode::NoError => None,
+        ResponseCode::NXDomain => Some(Outcome::NotFound),
+        ResponseCode::ServFail => Some(Outcome::Failed),
+        _ => Some(Outcome::Refused),
+    };
+    let mut name = question.queries.first().map(|query| query.name().clone()).unwrap_or_default();
+    let mut seen = vec![name.to_lowercase()];
+    while let Some((target, ttl_seconds)) = alias(answer, &name) {
+        reply.aliases.push(Alias { name: shown(&name), target: shown(&target), ttl_seconds });
+        if seen.contains(&target.to_lowercase()) || reply.aliases.len() >= MAX_ALIASES {
+            return Reply { outcome: Outcome::Loop, ..reply };
+        }
+        seen.push(target.to_lowercase());
+        name = target;
+    }
+    for record in answer.answers.iter().filter(|record| same(&record.name, &name)) {
+        let address = match (&record.data, kind) {
+            (RData::A(address), Kind::A) => IpAddr::V4(address.0),
+            (RData::AAAA(address), Kind::Aaaa) => IpAddr::V6(address.0),
+            (RData::NS(_), Kind::Root) => {
+                reply.outcome = Outcome::Answered;
+                continue;
+            }
+            _ => continue,
+        };
+        if reply.addresses.len() < MAX_ADDRESSES {
+            reply.addresses.push(address);
+        }
+        let shortest = reply.ttl_seconds.map_or(record.ttl, |ttl| ttl.min(record.ttl));
+        reply.ttl_seconds = Some(shortest);
+        reply.outcome = Outcome::Answered;
+    }
+    if let Some(failure) = failure {
+        reply.outcome = failure;
+    }
+    reply
+}
+
+fn alias(answer: &Message, name: &Name) -> Option<(Name, u32)> {
+    answer.answers.iter().find_map(|record| match &record.data {
+        RData::CNAME(target) if same(&record.name, name) => Some((target.0.clone(), record.ttl)),
+        _ => None,
+    })
+}
+
+fn same(one: &Name, other: &Name) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+fn rcode_name(rcode: ResponseCode) -> String {
+    match rcode {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        ResponseCode::ServFail => "SERVFAIL".to_owned(),
+        ResponseCode::Refused => "REFUSED".to_owned(),
+        ResponseCode::FormErr => "FORMERR".to_owned(),
+        ResponseCode::NotImp => "NOTIMP".to_owned(),
+        other => format!("code {}", u16::from(other)),
+    }
+}
+
+/// A name without its last dot; other bytes than printable ASCII are escaped.
+fn shown(name: &Name) -> String {
+    let text = name.to_ascii();
+    match text.strip_suffix('.') {
+        Some("") | None => text,
+        Some(text) => text.to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 //! has judged yet. Called by the topics of `diag`. Everything here is bounded in time, in questions
 //! and in memory, whatever the peer does.
 
+pub mod dns;
 pub mod route;
 pub mod tcp;
 pub mod tls;
