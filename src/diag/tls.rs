@@ -157,7 +157,7 @@ fn explained(desk: &Desk, mut problem: Problem, found: &Found) -> Problem {
             let Some(own) = &desk.server.tls.client_certificate else { return problem };
             let file = own.file().display().to_string();
             if !problem.message.contains(&file) {
-                problem.message = format!("{}; it is in {file}", problem.message);
+                problem.message = format!("{}; our certificate is in {file}", problem.message);
             }
             problem
         }

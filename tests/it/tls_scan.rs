@@ -128,7 +128,8 @@ fn hosts_that_speak_no_sense_are_findings() {
         ("text", Some(b"220 mail.example ESMTP\r\n".to_vec()), "is no TLS"),
         ("one byte", Some(vec![22]), "closed"),
         ("nothing", None, "in time"),
-        ("a chain of 16 MB", Some(flight(16, 1024 * 1024)), "256 KiB"),
+        // As long as the length of a message can say.
+        ("a chain of 16 MB", Some(flight(16, 1024 * 1024 - 20)), "256 KiB"),
         ("200 certificates", Some(flight(200, 600)), ""),
     ] {
         let port = host(answer);

@@ -246,7 +246,8 @@ mod tests {
             not_after: Timestamp::UNIX_EPOCH,
             pin: (*pin).to_owned(),
         };
-        Presented { chain: pins.iter().map(certificate).collect(), trouble: None, raw: Vec::new() }
+        let chain = pins.iter().map(certificate).collect();
+        Presented { chain, raw: Vec::new(), trouble: None }
     }
 
     fn owned(pins: &[&str]) -> Vec<String> {
