@@ -8,8 +8,8 @@ use futures_util::stream::FuturesUnordered;
 use super::shell::Command;
 use super::topic::Turn;
 use super::{
-    Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, dns, health, load, perf, proxy,
-    query, redirects, resources, smart, tcp, tls, validate, write,
+    Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, dns, egress, health, load,
+    perf, proxy, query, redirects, resources, smart, tcp, tls, validate, write,
 };
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
@@ -72,6 +72,7 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Clock => clock::run(desk).await,
         TopicName::Proxy => proxy::run(desk).await,
         TopicName::Redirects => redirects::run(desk).await,
+        TopicName::Egress => egress::run(desk).await,
         TopicName::Health => health::run(desk).await,
         TopicName::Auth => auth::run(desk).await,
         TopicName::Perf => perf::run(desk).await,
@@ -100,6 +101,7 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
         TopicName::Clock => clock::commands(desk),
         TopicName::Proxy => proxy::commands(desk),
         TopicName::Redirects => redirects::commands(desk),
+        TopicName::Egress => egress::commands(desk),
         TopicName::Health => health::commands(desk),
         TopicName::Auth => auth::commands(desk),
         TopicName::Perf => perf::commands(desk),

@@ -14,6 +14,7 @@ mod clock;
 mod declared;
 mod desk;
 mod dns;
+mod egress;
 mod engine;
 mod health;
 mod load;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::shell::Command;
 use super::wire::{Sight, family, first_stop, ms};
-use super::{Desk, Problem, Topic, TopicName};
+use super::{Desk, Layer, Problem, Topic, TopicName, egress};
 use crate::model::{Code, Party, Status};
 use crate::net::route;
 use crate::net::tcp::{self, Attempt, MAX_ADDRESSES, Outcome};
@@ -62,7 +62,8 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     }
     let open = tried.iter().filter(|tried| tried.attempt.outcome.is_open()).count();
     if open == 0 {
-        topic.problems.extend(all_fail(sight, &tried));
+        let problem = all_fail(sight, &tried);
+        topic.problems.extend(problem.map(|problem| suspect_egress(desk, sight, problem)));
     } else {
         judge_some(&mut topic, sight, &tried);
         topic = topic.good(match tried.as_slice() {
@@ -123,6 +124,22 @@ fn all_fail(sight: &Sight, tried: &[Tried]) -> Option<Problem> {
         };
     }
     Some(problem)
+}
+
+/// Who is dropped or cut off and leaves by an address that is not on the vendor's list is so for
+/// that reason.
+fn suspect_egress(desk: &Desk, sight: &Sight, problem: Problem) -> Problem {
+    let cut = ["tcp.timeout", "tcp.reset"].contains(&problem.code.as_str());
+    let from = sight.addresses.first().and_then(|to| egress::unexpected(desk, *to));
+    let Some(from) = from.filter(|_| cut && !sight.is_proxy) else { return problem };
+    let message = format!(
+        "{}; we leave by {from}, which is not in network.egress, so the vendor's firewall most \
+         likely does not know us",
+        problem.message
+    );
+    Problem::new(Code::new("network.egress_unexpected"), message)
+        .at(Status::Critical)
+        .layer(Layer::Tcp)
 }
 
 /// How little was heard of the server.
@@ -256,12 +273,12 @@ fn problem(tried: &Tried, where_to: &str) -> Problem {
             "network.source_address",
             format!("{where_to}: network.source_address is not an address of this machine"),
         )
-        .layer(super::Layer::Tcp),
+        .layer(Layer::Tcp),
         Outcome::OtherFamily => is(
             "network.source_address",
             format!("{where_to}: network.source_address is of the other family"),
         )
-        .layer(super::Layer::Tcp),
+        .layer(Layer::Tcp),
         Outcome::Local => {
             is("tcp.unreachable", format!("{where_to}: this machine could not make a connection"))
                 .by(Party::Ours)
@@ -331,7 +348,7 @@ mod tests {
             let found = found.unwrap();
             assert_eq!((found.code.as_str(), found.party), (code, party), "{outcome:?}");
             assert_eq!(found.status, Status::Critical, "{outcome:?}");
-            assert_eq!(found.layer, super::super::Layer::Tcp, "{outcome:?}");
+            assert_eq!(found.layer, Layer::Tcp, "{outcome:?}");
         }
     }
 

@@ -18,6 +18,7 @@ pub enum TopicName {
     Clock,
     Proxy,
     Redirects,
+    Egress,
     Health,
     Auth,
     Smart,
@@ -48,6 +49,7 @@ impl TopicName {
         TopicName::Clock,
         TopicName::Proxy,
         TopicName::Redirects,
+        TopicName::Egress,
         TopicName::Health,
         TopicName::Auth,
         TopicName::Smart,
@@ -82,6 +84,9 @@ impl TopicName {
                 always("proxy", Talk, "what stands between us and the server, and what it changes")
             }
             TopicName::Redirects => always("redirects", Talk, "where the base URL leads"),
+            TopicName::Egress => {
+                always("egress", Wire, "the address that we leave by, and who expects it")
+            }
             TopicName::Health => always("health", Wire, "every stage of a test"),
             TopicName::Auth => {
                 always("auth", Talk, "the sign-in step by step, without what proves it")

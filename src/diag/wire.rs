@@ -126,3 +126,23 @@ pub(super) fn family(address: IpAddr) -> &'static str {
 pub(super) fn ms(duration: f64) -> String {
     if duration < 10.0 { format!("{duration:.2} ms") } else { format!("{duration:.0} ms") }
 }
+
+/// Whether an address may be seen on the Internet.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(four) => {
+            let shared = four.octets()[0] == 100 && four.octets()[1] & 0xc0 == 64;
+            !(four.is_private()
+                || four.is_loopback()
+                || four.is_link_local()
+                || four.is_unspecified()
+                || shared)
+        }
+        IpAddr::V6(six) => {
+            !(six.is_unique_local()
+                || six.is_loopback()
+                || six.is_unicast_link_local()
+                || six.is_unspecified())
+        }
+    }
+}

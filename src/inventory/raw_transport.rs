@@ -75,6 +75,13 @@ record! {
         /// The address that connections leave from.
         #[schemars(extend("x-kind" = "address"))]
         source_address: String,
+        /// Networks of ours that the vendor has on its allow list: what diag holds the address
+        /// against that we leave by.
+        #[schemars(extend("x-items" = "network"))]
+        egress: Vec<String>,
+        /// A page of our own that answers with the caller's address; diag asks it, unsigned.
+        #[schemars(extend("x-kind" = "url"))]
+        egress_echo: String,
         /// Used instead of HTTPS_PROXY and HTTP_PROXY.
         proxy: RawProxy,
     }

@@ -310,13 +310,13 @@ impl Build<'_> {
     }
 
     fn network(&mut self, raw: RawNetwork) -> Network {
+        let networks = |texts: Option<Vec<String>>| {
+            texts.unwrap_or_default().iter().filter_map(|text| leaf::network(text).ok()).collect()
+        };
         Network {
-            allowed_addresses: raw
-                .allowed_addresses
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|text| leaf::network(text).ok())
-                .collect(),
+            allowed_addresses: networks(raw.allowed_addresses),
+            egress: networks(raw.egress),
+            egress_echo: raw.egress_echo.and_then(|text| text.parse().ok()),
             source_address: raw.source_address.and_then(|text| leaf::address(&text).ok()),
             proxy: raw.proxy.and_then(|proxy| self.proxy(proxy)),
             metadata_service: MetadataService::default(),

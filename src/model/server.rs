@@ -232,6 +232,10 @@ pub struct Network {
     /// Empty: any address.
     pub allowed_addresses: Vec<IpNet>,
     pub source_address: Option<std::net::IpAddr>,
+    /// Networks of ours that the vendor has on its allow list; empty: not known.
+    pub egress: Vec<IpNet>,
+    /// Answers with the address that it is called from.
+    pub egress_echo: Option<Url>,
     /// `None`: as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
     pub proxy: Option<Proxy>,
     /// Set by who makes a client, not by the inventory.

@@ -21,6 +21,7 @@ mod inventory;
 mod lint;
 mod load;
 mod migrate;
+mod netns;
 mod perf;
 mod personas;
 mod presets;

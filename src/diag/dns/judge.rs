@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::{Lookup, words};
 use crate::diag::Problem;
+use crate::diag::wire::is_public;
 use crate::model::{Code, Party, Status};
 use crate::net::dns::{Asked, Outcome, Reply};
 
@@ -313,25 +314,6 @@ fn list(addresses: &[IpAddr]) -> String {
         text.push_str(" and others");
     }
     text
-}
-
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(four) => {
-            let shared = four.octets()[0] == 100 && four.octets()[1] & 0xc0 == 64;
-            !(four.is_private()
-                || four.is_loopback()
-                || four.is_link_local()
-                || four.is_unspecified()
-                || shared)
-        }
-        IpAddr::V6(six) => {
-            !(six.is_unique_local()
-                || six.is_loopback()
-                || six.is_unicast_link_local()
-                || six.is_unspecified())
-        }
-    }
 }
 
 #[cfg(test)]
