@@ -28,7 +28,6 @@ impl Net {
     fn new() -> Option<Net> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !nix::unistd::geteuid().is_root() {
-            eprintln!("not root: no network namespaces, nothing is tried");
             return None;
         }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
