@@ -9,7 +9,7 @@ use super::shell::Command;
 use super::topic::Turn;
 use super::{
     Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, dns, egress, health, load,
-    perf, proxy, query, redirects, resources, smart, tcp, validate, write,
+    perf, ping, proxy, query, redirects, resources, smart, tcp, trace, validate, write,
 };
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
@@ -68,6 +68,8 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
     let mut topic = match name {
         TopicName::Dns => dns::run(desk).await,
         TopicName::Tcp => tcp::run(desk).await,
+        TopicName::Ping => ping::run(desk).await,
+        TopicName::Trace => trace::run(desk).await,
         TopicName::Clock => clock::run(desk).await,
         TopicName::Proxy => proxy::run(desk).await,
         TopicName::Redirects => redirects::run(desk).await,
@@ -96,6 +98,8 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
     match name {
         TopicName::Dns => dns::commands(desk),
         TopicName::Tcp => tcp::commands(desk),
+        TopicName::Ping => ping::commands(desk),
+        TopicName::Trace => trace::commands(desk),
         TopicName::Clock => clock::commands(desk),
         TopicName::Proxy => proxy::commands(desk),
         TopicName::Redirects => redirects::commands(desk),

@@ -14,6 +14,8 @@ use crate::model::{Code, Party, Status, limits, text};
 pub enum TopicName {
     Dns,
     Tcp,
+    Ping,
+    Trace,
     Clock,
     Proxy,
     Redirects,
@@ -44,6 +46,8 @@ impl TopicName {
     pub const ALL: &'static [TopicName] = &[
         TopicName::Dns,
         TopicName::Tcp,
+        TopicName::Ping,
+        TopicName::Trace,
         TopicName::Clock,
         TopicName::Proxy,
         TopicName::Redirects,
@@ -70,6 +74,10 @@ impl TopicName {
                 always("dns", Wire, "every configured name server apart, and they together")
             }
             TopicName::Tcp => always("tcp", Wire, "every address apart, IPv4 and IPv6"),
+            TopicName::Ping => {
+                always("ping", Wire, "whether each address is there, loss and jitter")
+            }
+            TopicName::Trace => named("trace", Wire, "the routers on the way, and where it ends"),
             TopicName::Clock => {
                 always("clock", Talk, "our clock against the server's and the identity provider's")
             }

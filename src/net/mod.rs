@@ -5,5 +5,8 @@
 //! and in memory, whatever the peer does.
 
 pub mod dns;
+pub mod icmp;
+pub mod ping;
 pub mod route;
 pub mod tcp;
+pub mod trace;
