@@ -25,6 +25,9 @@ pub async fn diagnose(
     let mut found: Vec<Topic> = Vec::with_capacity(topics.len());
     for turn in [Turn::Wire, Turn::Talk, Turn::Alone] {
         let names: Vec<_> = topics.iter().copied().filter(|name| name.turn() == turn).collect();
+        if names.is_empty() {
+            continue;
+        }
         let broken = if turn == Turn::Wire { None } else { out_of_reach(desk, &found).await };
         if let Some(why) = broken {
             for name in names {
