@@ -9,7 +9,7 @@ use super::shell::Command;
 use super::topic::Turn;
 use super::{
     Desk, Problem, Topic, TopicName, auth, bulk, capability, clock, dns, egress, health, load,
-    perf, proxy, query, redirects, resources, smart, tcp, tls, validate, write,
+    perf, ping, proxy, query, redirects, resources, smart, tcp, tls, trace, validate, write,
 };
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
@@ -25,6 +25,9 @@ pub async fn diagnose(
     let mut found: Vec<Topic> = Vec::with_capacity(topics.len());
     for turn in [Turn::Wire, Turn::Talk, Turn::Alone] {
         let names: Vec<_> = topics.iter().copied().filter(|name| name.turn() == turn).collect();
+        if names.is_empty() {
+            continue;
+        }
         let broken = if turn == Turn::Wire { None } else { out_of_reach(desk, &found).await };
         if let Some(why) = broken {
             for name in names {
@@ -69,6 +72,8 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Dns => dns::run(desk).await,
         TopicName::Tcp => tcp::run(desk).await,
         TopicName::Tls => tls::run(desk).await,
+        TopicName::Ping => ping::run(desk).await,
+        TopicName::Trace => trace::run(desk).await,
         TopicName::Clock => clock::run(desk).await,
         TopicName::Proxy => proxy::run(desk).await,
         TopicName::Redirects => redirects::run(desk).await,
@@ -98,6 +103,8 @@ pub fn commands(desk: &Desk, name: TopicName) -> Vec<Command> {
         TopicName::Dns => dns::commands(desk),
         TopicName::Tcp => tcp::commands(desk),
         TopicName::Tls => tls::commands(desk),
+        TopicName::Ping => ping::commands(desk),
+        TopicName::Trace => trace::commands(desk),
         TopicName::Clock => clock::commands(desk),
         TopicName::Proxy => proxy::commands(desk),
         TopicName::Redirects => redirects::commands(desk),

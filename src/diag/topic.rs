@@ -15,6 +15,8 @@ pub enum TopicName {
     Dns,
     Tcp,
     Tls,
+    Ping,
+    Trace,
     Clock,
     Proxy,
     Redirects,
@@ -46,6 +48,8 @@ impl TopicName {
         TopicName::Dns,
         TopicName::Tcp,
         TopicName::Tls,
+        TopicName::Ping,
+        TopicName::Trace,
         TopicName::Clock,
         TopicName::Proxy,
         TopicName::Redirects,
@@ -77,6 +81,10 @@ impl TopicName {
                 Wire,
                 "protocols and suites really offered, the chain as sent, the grade",
             ),
+            TopicName::Ping => {
+                always("ping", Wire, "whether each address is there, loss and jitter")
+            }
+            TopicName::Trace => named("trace", Wire, "the routers on the way, and where it ends"),
             TopicName::Clock => {
                 always("clock", Talk, "our clock against the server's and the identity provider's")
             }

@@ -358,3 +358,71 @@ fn shown(name: &Name) -> String {
         Some(text) => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::rr::Record;
+    use hickory_resolver::proto::rr::rdata::{A, CNAME};
+
+    fn name(text: &str) -> Name {
+        let mut name = Name::from_utf8(text).unwrap();
+        name.set_fqdn(true);
+        name
+    }
+
+    fn answer(records: &[(&str, u32, RData)]) -> Reply {
+        let question = question("Ehr.example.org", Kind::A, false).unwrap();
+        let mut message = Message::new(1, MessageType::Response, OpCode::Query);
+        for (owner, ttl, data) in records {
+            message.add_answer(Record::from_rdata(name(owner), *ttl, data.clone()));
+        }
+        read(&question, Kind::A, &message)
+    }
+
+    fn to(target: &str) -> RData {
+        RData::CNAME(CNAME(name(target)))
+    }
+
+    #[test]
+    fn aliases_are_followed_to_the_addresses_in_whatever_order_they_come() {
+        let found = answer(&[
+            ("lb.example.net", 20, RData::A(A::new(192, 0, 2, 1))),
+            ("lb.example.net", 10, RData::A(A::new(192, 0, 2, 2))),
+            ("other.example.net", 5, RData::A(A::new(192, 0, 2, 3))),
+            ("cdn.example.net", 60, to("LB.example.net")),
+            ("ehr.example.org", 300, to("cdn.example.net")),
+        ]);
+        assert_eq!(found.outcome, Outcome::Answered);
+        assert_eq!((found.addresses.len(), found.ttl_seconds), (2, Some(10)));
+        let lives: Vec<_> = found.aliases.iter().map(|alias| alias.ttl_seconds).collect();
+        assert_eq!(lives, [300, 60]);
+        assert_eq!(found.aliases[0].target, "cdn.example.net");
+    }
+
+    #[test]
+    fn aliases_without_an_end_are_bounded() {
+        let circle = answer(&[
+            ("ehr.example.org", 1, to("a.example.org")),
+            ("a.example.org", 1, to("EHR.example.org")),
+        ]);
+        assert_eq!((circle.outcome, circle.aliases.len()), (Outcome::Loop, 2));
+        let names: Vec<String> = (0..100).map(|number| format!("n{number}.example.org")).collect();
+        let mut records = vec![("ehr.example.org", 1, to(&names[0]))];
+        for pair in names.windows(2) {
+            records.push((pair[0].as_str(), 1, to(&pair[1])));
+        }
+        let long = answer(&records);
+        assert_eq!((long.outcome, long.aliases.len()), (Outcome::Loop, MAX_ALIASES));
+    }
+
+    #[test]
+    fn the_root_and_names_are_asked_for_as_they_are() {
+        for (text, shown) in [("ehr.example.org", "ehr.example.org."), (".", ".")] {
+            let message = question(text, Kind::A, true).unwrap();
+            assert_eq!(message.queries[0].name().to_ascii(), shown);
+            assert!(message.metadata.checking_disabled);
+        }
+        assert!(question(&"a".repeat(64), Kind::A, false).is_none());
+    }
+}

@@ -5,6 +5,9 @@
 //! and in memory, whatever the peer does.
 
 pub mod dns;
+pub mod icmp;
+pub mod ping;
 pub mod route;
 pub mod tcp;
 pub mod tls;
+pub mod trace;

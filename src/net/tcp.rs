@@ -102,8 +102,18 @@ pub async fn connect_each(
 
 /// Connects once and watches for a moment whether the connection stays.
 pub async fn connect(address: SocketAddr, source: Option<IpAddr>, timeout: Duration) -> Attempt {
+    connect_over(address, source, timeout, None).await
+}
+
+/// As [`connect`], over so many hops at most: a router that ends the way makes it unreachable.
+pub async fn connect_over(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    timeout: Duration,
+    hops: Option<u8>,
+) -> Attempt {
     let started = Instant::now();
-    let answer = tokio::time::timeout(timeout, open(address, source)).await;
+    let answer = tokio::time::timeout(timeout, open(address, source, hops)).await;
     let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
     let failed =
         |outcome| Attempt { address, outcome, duration_ms, local: None, spoke_first: false };
@@ -118,9 +128,16 @@ pub async fn connect(address: SocketAddr, source: Option<IpAddr>, timeout: Durat
     }
 }
 
-async fn open(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Outcome> {
+async fn open(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    hops: Option<u8>,
+) -> Result<TcpStream, Outcome> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
         .map_err(|error| outcome(&error))?;
+    if let Some(hops) = hops {
+        set_hops(&socket, address.ip(), hops).map_err(|error| outcome(&error))?;
+    }
     if let Some(source) = source {
         if source.is_ipv4() != address.is_ipv4() {
             return Err(Outcome::OtherFamily);
@@ -128,6 +145,18 @@ async fn open(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, 
         socket.bind(SocketAddr::new(source, 0)).map_err(|error| outcome(&error))?;
     }
     socket.connect(address).await.map_err(|error| outcome(&error))
+}
+
+/// Bounds how many routers pass on what a socket sends.
+pub(super) fn set_hops<'a, S>(socket: &'a S, to: IpAddr, hops: u8) -> io::Result<()>
+where
+    socket2::SockRef<'a>: From<&'a S>,
+{
+    let socket = socket2::SockRef::from(socket);
+    match to {
+        IpAddr::V4(_) => socket.set_ttl_v4(u32::from(hops)),
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(hops)),
+    }
 }
 
 async fn watch(stream: &mut TcpStream) -> (Outcome, bool) {

@@ -21,6 +21,8 @@ struct Net {
     far: String,
     cable: String,
     peers: Vec<Child>,
+    /// The program runs without the capability for raw sockets.
+    bounded: bool,
 }
 
 impl Net {
@@ -37,6 +39,7 @@ impl Net {
             far: format!("{name}f"),
             cable: format!("{name}c"),
             peers: Vec::new(),
+            bounded: false,
         };
         let (near, far, plug) = (net.near.as_str(), net.far.as_str(), format!("{name}d"));
         ip(&["netns", "add", near]);
@@ -54,7 +57,9 @@ impl Net {
             ip(&["-n", space, "link", "set", "lo", "up"]);
             ip(&["-n", space, "link", "set", device, "up"]);
         }
-        net.far_shell("echo 1 >/proc/sys/net/ipv4/ip_forward");
+        net.far_shell(
+            "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/icmp_ratelimit",
+        );
         Some(net)
     }
 
@@ -106,12 +111,16 @@ impl Net {
     /// `diag` on the near machine, of a server at this host.
     fn diag(&self, host: &str, more: &str, topics: &[&str]) -> Value {
         let desk = Desk::new(&format!(
-            "version: 1\nservers:\n  - name: s\n    url: http://{host}:{PORT}/local\n    \
+            "version: 1\nservers:\n  - name: s\n    url: http://{host}:{PORT}/fhir\n    \
              timeouts: {{connect: 1500ms, total: 4s}}\n{more}"
         ));
         let mut command = desk.fhirctl();
         command.args(["-o", "json", "diag", "s"]).args(topics);
-        let output = within(&self.near, &mut command).output().unwrap();
+        let mut inside = within(&self.near, &mut command);
+        if self.bounded {
+            inside = without_raw_sockets(&self.near, &mut command);
+        }
+        let output = inside.output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let found = serde_json::from_str(&text).unwrap_or_else(|error| {
             panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr))
@@ -144,8 +153,17 @@ fn ip(words: &[&str]) {
 
 /// The same command within a namespace.
 fn within(name: &str, command: &mut Command) -> Command {
+    behind(&["netns", "exec", name], command)
+}
+
+fn without_raw_sockets(name: &str, command: &mut Command) -> Command {
+    let drop = ["setpriv", "--bounding-set", "-net_raw"];
+    behind(&[&["netns", "exec", name][..], &drop].concat(), command)
+}
+
+fn behind(words: &[&str], command: &mut Command) -> Command {
     let mut inside = Command::new("ip");
-    inside.args(["netns", "exec", name]).arg(command.get_program()).args(command.get_args());
+    inside.args(words).arg(command.get_program()).args(command.get_args());
     for (variable, value) in command.get_envs() {
         match value {
             Some(value) => inside.env(variable, value),
@@ -310,4 +328,58 @@ fn a_silent_first_name_server_is_seen_behind_a_working_second() {
     let servers = topic(&found, "dns")["details"]["servers"].as_array().unwrap();
     assert_eq!(servers[1]["a"]["addresses"][0], SERVER);
     assert_eq!(servers[1]["a"]["ttl_seconds"], 60);
+}
+
+#[test]
+fn an_address_that_the_vendor_does_not_expect_is_ours() {
+    let Some(mut net) = Net::new() else { return };
+    net.sandbox();
+    let other = "    network: {egress: [10.99.0.0/16]}\n";
+    let found = net.diag(SERVER, other, &["tcp", "egress"]);
+    let code = "network.egress_unexpected";
+    assert_eq!(verdict(&found), ["warning", "proxy", "ours", code], "{found:#}");
+    let own = "    network: {egress: [10.77.0.0/24]}\n";
+    assert_eq!(verdict(&net.diag(SERVER, own, &["tcp", "egress"]))[0], "healthy");
+    net.far_route(&["blackhole", "10.77.0.1/32"]);
+    let found = net.diag(SERVER, other, &["tcp", "egress", "health"]);
+    assert_eq!(verdict(&found), ["critical", "tcp", "ours", code], "{found:#}");
+    let found = net.diag(SERVER, own, &["tcp", "egress", "health"]);
+    assert_eq!(verdict(&found), ["critical", "tcp", "network", "tcp.timeout"], "{found:#}");
+}
+
+#[test]
+fn echoes_and_hops_are_seen_and_are_never_the_reason() {
+    let Some(mut net) = Net::new() else { return };
+    net.sandbox();
+    let found = net.diag(SERVER, "", &["ping", "trace"]);
+    assert_eq!(verdict(&found)[0], "healthy");
+    let echoes = &topic(&found, "ping")["details"][0];
+    assert_eq!((echoes["sent"].as_u64(), echoes["received"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(echoes["means"], "icmp_raw");
+    let path = &topic(&found, "trace")["details"][0];
+    assert_eq!((&path["is_complete"], &path["hops"][0]["address"]), (&true.into(), &SERVER.into()));
+
+    net.far_route(&["prohibit", "10.88.0.3/32"]);
+    net.near_route(&["10.88.0.3/32", "via", SERVER]);
+    let found = net.diag("10.88.0.3", "", &["ping", "trace"]);
+    assert_eq!(verdict(&found)[0], "healthy", "{found:#}");
+    let path = &topic(&found, "trace")["details"][0];
+    assert_eq!(path["is_complete"], false);
+    assert_eq!(
+        (&path["hops"][0]["kind"], &path["hops"][0]["address"]),
+        (&"forbidden".into(), &SERVER.into())
+    );
+}
+
+#[test]
+fn without_leave_for_icmp_connections_stand_in_and_it_is_said() {
+    let Some(mut net) = Net::new() else { return };
+    net.sandbox();
+    net.bounded = true;
+    let found = net.diag(SERVER, "", &["ping", "trace"]);
+    let (ping, trace) = (topic(&found, "ping"), topic(&found, "trace"));
+    assert_eq!(ping["details"][0]["means"], "tcp");
+    assert_eq!(ping["details"][0]["received"], 3);
+    assert_eq!(trace["details"][0]["shows_routers"], false);
+    assert_eq!(trace["details"][0]["is_complete"], true);
 }
