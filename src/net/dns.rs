@@ -124,7 +124,7 @@ pub fn system_servers() -> Result<(Vec<SocketAddr>, Vec<String>), String> {
             servers.push(address);
         }
     }
-    let search = config.search().iter().take(6).map(|name| shown(name)).collect();
+    let search = config.search().iter().take(6).map(shown).collect();
     Ok((servers, search))
 }
 
