@@ -34,9 +34,8 @@ pub(super) fn judge(lookup: &Lookup) -> (Vec<Problem>, Vec<String>) {
         problems.extend(bad.iter().filter_map(|asked| one_fails(lookup, asked)));
         disagreement(lookup, &good, &mut problems, &mut notes);
         problems.extend(half(lookup, &good));
-        if !works {
-            let nobody = lookup.servers.is_empty();
-            problems.push(if nobody { no_server(lookup) } else { system_fails(lookup) });
+        if !works && !good.is_empty() {
+            problems.push(system_fails(lookup));
         }
     }
     if lookup.servers.is_empty() && !works {
@@ -293,15 +292,6 @@ fn half(lookup: &Lookup, good: &[&Asked]) -> Vec<Problem> {
         );
     }
     problems
-}
-
-fn no_server(lookup: &Lookup) -> Problem {
-    Problem::new(
-        Code::new("dns.timeout"),
-        format!("this machine has no name server that could be asked for {}", lookup.name),
-    )
-    .by(Party::Ours)
-    .next_step("name one in /etc/resolv.conf, or bring up what writes it")
 }
 
 fn system_fails(lookup: &Lookup) -> Problem {
