@@ -2,6 +2,7 @@
 
 mod look;
 mod open;
+mod refusal;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id")
 /// A client for one server: one configuration, one set of connections.
 pub struct Client {
     inner: reqwest::Client,
+    /// Of the connections; `None` for plain HTTP.
+    tls: Option<Arc<rustls::ClientConfig>>,
     transport: Arc<Transport>,
     marks: Marks,
     seen: Seen,
@@ -103,6 +106,7 @@ impl Client {
             .connector_layer(ConnectMarks(marks.clone()));
         let is_tls = server.url.url().scheme() == "https";
         let mut client_certificate = None;
+        let mut own_tls = None;
         if is_tls {
             let peer = Peer {
                 host: &host_of(server.url.url()),
@@ -112,6 +116,7 @@ impl Client {
             let (config, own) =
                 tls::config(&server.tls, peer, identity, &transport.trust, &marks, &seen)?;
             client_certificate = own;
+            own_tls = Some(Arc::new(config.clone()));
             builder = builder.tls_backend_preconfigured(config).https_only(true);
         } else {
             builder = builder.tls_backend_preconfigured(transport.no_tls());
@@ -130,6 +135,7 @@ impl Client {
         })?;
         Ok(Client {
             inner,
+            tls: own_tls,
             transport,
             marks,
             seen,
@@ -352,7 +358,8 @@ impl Client {
             Ok(Err(error)) => {
                 let failure =
                     self.with_circumstances(url, start, |known| classify::request(&error, known));
-                return Err(self.broken(failure, url, start, None, http));
+                let failure = self.broken(failure, url, start, None, http);
+                return Err(self.reason_of_refusal(failure, url, end).await);
             }
             Err(_) => {
                 let failure = self.with_circumstances(url, start, classify::timeout);

@@ -7,6 +7,7 @@
 mod body;
 mod classify;
 mod client;
+mod dial;
 mod exchange;
 mod identity;
 pub mod load;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use jiff::Timestamp;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
     SignatureScheme,
@@ -59,6 +60,8 @@ struct Shown {
     /// The chain as it was sent, the server's own certificate first, DER.
     chain: Vec<Vec<u8>>,
     version: Option<&'static str>,
+    /// The server asked for a client certificate.
+    demanded: bool,
     /// What the ordinary verification said, where the chain is only looked at.
     verdict: Option<Result<(), rustls::Error>>,
 }
@@ -86,6 +89,12 @@ impl Seen {
     #[must_use]
     pub fn version(&self) -> Option<&'static str> {
         self.shown().version
+    }
+
+    /// Whether the server asked for a client certificate, in any handshake so far.
+    #[must_use]
+    pub fn has_demanded(&self) -> bool {
+        self.shown().demanded
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -154,6 +163,10 @@ pub fn config(
         }
         _ => (builder.with_no_client_auth(), None),
     };
+    config.client_auth_cert_resolver = Arc::new(Demanded {
+        inner: Arc::clone(&config.client_auth_cert_resolver),
+        seen: seen.clone(),
+    });
     config.resumption = rustls::client::Resumption::store(Arc::new(HandshakeMark(marks.clone())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok((config, own))
@@ -252,6 +265,28 @@ fn describe(der: &[u8], now: Timestamp) -> Option<Certificate> {
         issuer: crate::model::text::one_line(&certificate.issuer().to_string()),
         sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
+}
+
+/// What we have to show, and that it was asked for.
+#[derive(Debug)]
+struct Demanded {
+    inner: Arc<dyn ResolvesClientCert>,
+    seen: Seen,
+}
+
+impl ResolvesClientCert for Demanded {
+    fn resolve(
+        &self,
+        root_hint_subjects: &[&[u8]],
+        signature_schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.seen.shown().demanded = true;
+        self.inner.resolve(root_hint_subjects, signature_schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.inner.has_certs()
+    }
 }
 
 /// The error of a certificate chain that holds none of the pinned keys.

@@ -239,6 +239,35 @@ fn a_client_certificate_comes_from_pem_or_pkcs12_and_every_trouble_has_its_words
 }
 
 #[test]
+fn a_refusal_whose_words_get_lost_behind_the_handshake_is_named_all_the_same() {
+    let bench = Bench::new();
+    let (lost, demands) =
+        (bench.authority.asking_server(false), bench.authority.demanding_server());
+    bench.origin.show_by_turns(lost, demands);
+    bench.check("    tls: {ca: ca.pem}\n", Some("tls.client_certificate_required"), "");
+
+    let bench = Bench::new();
+    let foreign = Authority::new("another authority").client("probe", 300);
+    bench.file("own.pem", foreign.certificate_pem());
+    bench.file("own.key", foreign.key_pem());
+    let entry = "    tls: {ca: ca.pem, client_certificate: {certificate: own.pem, key: \"file:own.key\"}}\n";
+    let (lost, demands) = (bench.authority.asking_server(true), bench.authority.demanding_server());
+    bench.origin.show_by_turns(lost, demands);
+    bench.check(entry, Some("tls.client_certificate_rejected"), "");
+
+    // One that ends the connection for another reason has refused nothing.
+    let bench = Bench::new();
+    let (lost, takes) =
+        (bench.authority.asking_server(false), bench.authority.asking_server(false));
+    bench.origin.show_by_turns(lost, takes);
+    bench.inventory("    tls: {ca: ca.pem}\n");
+    let found = bench.desk.json(&["check", "ehr"]).0;
+    let code = server(&found, "ehr")["code"].clone();
+    // Which of the two depends on whether the request was there already.
+    assert!(code == "http.closed" || code == "tcp.reset", "{code}");
+}
+
+#[test]
 fn the_end_of_our_own_certificate_is_watched_and_is_ours() {
     let bench = Bench::new();
     for (days, demanding, status, code, words) in [

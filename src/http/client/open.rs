@@ -114,7 +114,8 @@ impl Client {
             Ok(Err(error)) => {
                 let failure =
                     self.with_circumstances(url, start, |known| classify::request(&error, known));
-                Err(self.broken(failure, url, start, None, http))
+                let failure = self.broken(failure, url, start, None, http);
+                Err(self.reason_of_refusal(failure, url, deadline).await)
             }
             Err(_) => {
                 let failure = self.with_circumstances(url, start, classify::timeout);

@@ -15,13 +15,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 use tokio_rustls::TlsConnector;
 
 use super::Head;
 use crate::http::classify::{self, Circumstances};
 use crate::http::client::{host_of, target_of};
+use crate::http::dial::dial;
 use crate::http::resolve::{Rules, addresses};
 use crate::http::timing::{Instants, Marks};
 use crate::http::tls::{self, Peer, Seen};
@@ -133,7 +133,7 @@ impl Opener {
     }
 
     async fn wire(&self, instants: &mut Instants) -> Result<Open, Box<dyn StdError + Send + Sync>> {
-        let stream = self.tcp().await?;
+        let stream = dial(&self.addresses, self.source_address).await?;
         let wire: Box<dyn Wire> = match &self.tls {
             Some((connector, name)) => {
                 instants.tls_start = Some(Instant::now());
@@ -144,28 +144,6 @@ impl Opener {
         instants.ready = Some(Instant::now());
         let (sender, driver) = http1::handshake(TokioIo::new(wire)).await?;
         Ok(Open { sender, driver: Box::pin(driver), is_over: false, is_used: false })
-    }
-
-    /// To the first address that takes it.
-    async fn tcp(&self) -> std::io::Result<TcpStream> {
-        let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-        for &address in &self.addresses {
-            match self.tcp_to(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn tcp_to(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        if let Some(source) = self.source_address {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        let stream = socket.connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
     }
 
     /// Names what broke an exchange on an open connection.

@@ -18,6 +18,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -115,10 +116,19 @@ impl Authority {
 
     /// Demands a client certificate of this authority.
     pub fn demanding_server(&self) -> ServerConfig {
+        self.asking_server(true)
+    }
+
+    /// Asks for a client certificate of this authority.
+    pub fn asking_server(&self, demands: bool) -> ServerConfig {
         let leaf = self.leaf("server", 300);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.der.clone())).unwrap();
-        config(vec![leaf.der.clone()], &leaf, &[&rustls::version::TLS13], Some(roots))
+        let asks = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let asks = if demands { asks } else { asks.allow_unauthenticated() };
+        let chain = vec![leaf.der.clone()];
+        config(chain, &leaf, &[&rustls::version::TLS13], Some(asks.build().unwrap()))
     }
 }
 
@@ -144,16 +154,13 @@ fn config(
     chain: Vec<Vec<u8>>,
     leaf: &Leaf,
     versions: &[&'static SupportedProtocolVersion],
-    clients: Option<RootCertStore>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
-        .unwrap();
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     let builder = match clients {
-        Some(roots) => builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap(),
-        ),
+        Some(clients) => builder.with_client_cert_verifier(clients),
         None => builder.with_no_client_auth(),
     };
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf.key.serialize_der()));
@@ -193,6 +200,8 @@ pub struct Origin {
 #[derive(Default)]
 struct Seen {
     shows: Mutex<Option<Arc<ServerConfig>>>,
+    /// Every other connection ends behind this one's handshake, the first one first.
+    loses: Mutex<Option<Arc<ServerConfig>>>,
     heads: Mutex<Vec<String>>,
     peers: Mutex<Vec<IpAddr>>,
 }
@@ -210,8 +219,9 @@ impl Origin {
         let shared = seen.clone();
         runtime.spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                shared.peers.lock().unwrap().push(peer.ip());
-                tokio::spawn(answer(stream, shared.clone()));
+                let mut peers = shared.peers.lock().unwrap();
+                peers.push(peer.ip());
+                tokio::spawn(answer(stream, peers.len(), shared.clone()));
             }
         });
         Origin { address, seen, _runtime: runtime }
@@ -226,6 +236,12 @@ impl Origin {
         *self.seen.shows.lock().unwrap() = Some(Arc::new(config));
     }
 
+    /// Every other connection, the first one first, has the handshake of `lost` and ends then.
+    pub fn show_by_turns(&self, lost: ServerConfig, config: ServerConfig) {
+        *self.seen.loses.lock().unwrap() = Some(Arc::new(lost));
+        self.show(config);
+    }
+
     /// The heads of the requests that came through.
     pub fn requests(&self) -> Vec<String> {
         self.seen.heads.lock().unwrap().clone()
@@ -237,7 +253,11 @@ impl Origin {
     }
 }
 
-async fn answer(stream: tokio::net::TcpStream, seen: Arc<Seen>) {
+async fn answer(stream: tokio::net::TcpStream, number: usize, seen: Arc<Seen>) {
+    if let Some(lost) = seen.loses.lock().unwrap().clone().filter(|_| number % 2 == 1) {
+        let _ = TlsAcceptor::from(lost).accept(stream).await;
+        return;
+    }
     let config = seen.shows.lock().unwrap().clone().unwrap();
     let Ok(mut stream) = TlsAcceptor::from(config).accept(stream).await else { return };
     let mut head = Vec::new();
