@@ -19,11 +19,12 @@ const LAYERS: &[&[&str]] = &[
     &["context"],
     &["sandbox", "view"],
     &["render"],
-    &["diag", "lint"],
+    &["diag", "lint", "report"],
     &["bulk", "probe", "query"],
     &["auth"],
     &["serve"],
-    &["inventory", "credentials", "http", "net", "audit"],
+    &["inventory", "credentials", "http", "net", "audit", "history"],
+    &["stats"],
     &["fhir"],
     &["model"],
 ];
@@ -52,7 +53,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("octofhir_fhirschema", &["fhir"]),
     ("rcgen", &["sandbox"]),
     ("reqwest", &["http"]),
-    ("rusqlite", &["bulk"]),
+    ("rusqlite", &["bulk", "history"]),
     // `doctor` shows what the trust store holds.
     ("rustls_native_certs", &["http", "command"]),
     ("x509_parser", &["http", "net"]),

@@ -9,6 +9,43 @@ use super::wire::{self, Nested, Shape, Text, Want};
 /// Most issues that are kept.
 const MOST_ISSUES: usize = 50;
 
+/// The code system <http://hl7.org/fhir/issue-type>, R4 and R5.
+const ISSUE_TYPES: [&str; 33] = [
+    "invalid",
+    "structure",
+    "required",
+    "value",
+    "invariant",
+    "security",
+    "login",
+    "unknown",
+    "expired",
+    "forbidden",
+    "suppressed",
+    "processing",
+    "not-supported",
+    "duplicate",
+    "multiple-matches",
+    "not-found",
+    "deleted",
+    "too-long",
+    "code-invalid",
+    "extension",
+    "too-costly",
+    "business-rule",
+    "conflict",
+    "limited-filter",
+    "transient",
+    "lock-error",
+    "no-store",
+    "exception",
+    "timeout",
+    "incomplete",
+    "throttled",
+    "informational",
+    "success",
+];
+
 /// The server's issues. Their texts are the server's own words: bounded, to be shown, never stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperationOutcome {
@@ -74,6 +111,15 @@ impl OperationOutcome {
     #[must_use]
     pub fn worst(&self) -> Option<IssueSeverity> {
         self.issues.iter().map(|issue| issue.severity).max()
+    }
+
+    /// The type of the first of the worst issues, where the specification knows it: a server's own
+    /// word could be anything.
+    #[must_use]
+    pub fn issue_type(&self) -> Option<&'static str> {
+        let worst = self.worst()?;
+        let issue = self.issues.iter().find(|issue| issue.severity == worst)?;
+        ISSUE_TYPES.iter().copied().find(|known| *known == issue.code)
     }
 
     /// Whether an issue is an error or fatal.

@@ -10,6 +10,7 @@ pub mod error;
 pub mod job;
 pub mod limits;
 pub mod observation;
+pub mod reading;
 pub mod reference;
 pub mod secret;
 pub mod server;
@@ -25,6 +26,7 @@ pub use error::{Error, ErrorKind, Exit, Location, Result};
 pub use observation::{
     Accepted, Certificate, Finding, HttpFacts, Observation, ServerReport, Severity, State, Timing,
 };
+pub use reading::{Detail, Origin, Phases, Reading, Sample};
 pub use reference::SecretRef;
 pub use secret::Secret;
 pub use server::{Maintenance, Server};

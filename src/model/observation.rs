@@ -30,6 +30,9 @@ pub struct Observation {
     pub findings: Vec<Finding>,
     /// The server's own words, bounded, shown live and never stored.
     pub server_text: Option<String>,
+    /// The FHIR issue type of an OperationOutcome that refuses, such as `throttled`; `None` for one
+    /// that the specification does not know.
+    pub issue: Option<String>,
     /// What to try next.
     pub hint: Option<String>,
     /// Set when an `accept` entry of the inventory covers this code; the status is kept as it was
@@ -143,6 +146,17 @@ pub enum State {
     Active,
     Maintenance,
     Inactive,
+}
+
+impl State {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Maintenance => "maintenance",
+            State::Inactive => "inactive",
+        }
+    }
 }
 
 /// All checks of one server in one run.

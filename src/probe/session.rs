@@ -309,7 +309,8 @@ pub(super) fn judge_status(exchange: &Exchange, signed: bool) -> Option<Problem>
         }
         _ => http_status(status),
     };
-    Some(problem.server_text(server_words(exchange)))
+    let issue = outcome(exchange).and_then(|outcome| outcome.issue_type());
+    Some(problem.issue(issue).server_text(server_words(exchange)))
 }
 
 /// What AWS says about a signature that it does not take.
@@ -362,6 +363,15 @@ pub(super) fn server_words(exchange: &Exchange) -> Option<String> {
     }
 }
 
+/// The OperationOutcome that came with a refusal.
+fn outcome(exchange: &Exchange) -> Option<OperationOutcome> {
+    let body = &exchange.body[..exchange.body.len().min(limits::SERVER_TEXT_CHARS * 40)];
+    match sniff(exchange.content_type(), body) {
+        kind @ (BodyKind::Json | BodyKind::Xml) => OperationOutcome::parse(kind, &exchange.body),
+        _ => None,
+    }
+}
+
 fn title(page: &str) -> Option<String> {
     let lower = page.to_ascii_lowercase();
     let start = lower.find("<title")?;
@@ -411,6 +421,7 @@ pub(super) fn answered(
             Code::new("fhir.operation_outcome"),
             format!("HTTP {} with an OperationOutcome instead of {wanted}", exchange.status()),
         )
+        .issue(outcome.issue_type())
         .server_text(Some(outcome.summary(limits::SERVER_TEXT_CHARS)))),
     }
 }

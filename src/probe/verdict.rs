@@ -20,6 +20,8 @@ pub(super) struct Problem {
     pub message: String,
     pub hint: Option<String>,
     pub server_text: Option<String>,
+    /// The FHIR issue type of an OperationOutcome.
+    pub issue: Option<&'static str>,
     /// Where it is not the code's own.
     pub party: Option<Party>,
 }
@@ -32,6 +34,7 @@ impl Problem {
             message: message.into(),
             hint: None,
             server_text: None,
+            issue: None,
             party: None,
         }
     }
@@ -48,6 +51,11 @@ impl Problem {
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Problem {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn issue(mut self, issue: Option<&'static str>) -> Problem {
+        self.issue = issue;
         self
     }
 
@@ -175,6 +183,7 @@ pub(super) fn conclude(
         http: draft.http,
         findings: draft.findings,
         server_text: None,
+        issue: None,
         hint: None,
         accepted: None,
         observed_at: now,
@@ -203,6 +212,7 @@ pub(super) fn conclude(
         observation.message.push_str(&others.join("; "));
     }
     observation.server_text.clone_from(&problem.server_text);
+    observation.issue = problem.issue.map(str::to_owned);
     observation.hint = problem.hint.clone().or_else(|| problem.code.hint().map(str::to_owned));
     observation
 }
@@ -235,6 +245,7 @@ pub(super) fn left_out(
         http: None,
         findings: Vec::new(),
         server_text: None,
+        issue: None,
         hint: None,
         accepted: None,
         observed_at: now,

@@ -37,6 +37,7 @@ pub(crate) fn passed(name: &str) -> Observation {
         http: None,
         findings: Vec::new(),
         server_text: None,
+        issue: None,
         hint: None,
         accepted: None,
         observed_at: now(),
