@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use super::link::{base_url, history_url, secret_in_url, url};
 use crate::model::text::nearest;
-use crate::model::{Code, Party};
+use crate::model::{Code, DownWhen, Exclusion, Share};
+use crate::stats::window::ServiceHours;
 
 /// Why a text is not of its kind.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +42,8 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Flaw> {
                 .to_owned(),
         ),
         ("history-url", Flaw::Secret(_)) => Flaw::Secret(
-            "a password stands in the URL; keep it in PGPASSFILE or PGPASSWORD".to_owned(),
+            "a password stands in the URL; write it as password beside the url, as a reference"
+                .to_owned(),
         ),
         ("smtp-url", Flaw::Secret(_)) => Flaw::Secret(
             "a password stands in the URL; write it as username and password beside it".to_owned(),
@@ -72,7 +74,9 @@ fn check_form(kind: &str, text: &str) -> Result<(), Flaw> {
         "pin" => pin(text),
         "query" => query(text),
         "type" => resource_type(text),
-        "exclusion" => exclusion(text),
+        "exclusion" => exclusion(text).map(drop),
+        "down" => down(text).map(drop),
+        "service-hours" => service_hours(text),
         "zone" => zone(text),
         _ if text.trim().is_empty() => bad("nothing stands here"),
         _ => Ok(()),
@@ -92,6 +96,8 @@ pub(super) fn noun(kind: &str) -> &str {
         "code" => "reason code",
         "query" => "path",
         "type" => "resource type",
+        "service-hours" => "service hours",
+        "down" => "status",
         "zone" => "time zone",
         "" => "value",
         other => other,
@@ -122,9 +128,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, Flaw> {
 }
 
 /// As a fraction: `99.9%` is 0.999.
-fn percentage(text: &str) -> Result<f64, Flaw> {
-    match text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()) {
-        Some(number) if number > 0.0 && number <= 100.0 => Ok(number / 100.0),
+pub(super) fn percentage(text: &str) -> Result<Share, Flaw> {
+    match Share::parse(text) {
+        Some(share) if share.0 > 0 => Ok(share),
         _ => bad("write it above 0% and at most 100%, such as 99.9%"),
     }
 }
@@ -340,16 +346,26 @@ fn resource_type(text: &str) -> Result<(), Flaw> {
     bad("write it as FHIR does, such as Patient")
 }
 
-fn exclusion(text: &str) -> Result<(), Flaw> {
-    let parties =
-        [Party::Ours, Party::Network, Party::IdentityProvider, Party::Vendor, Party::Undetermined];
-    match text.strip_prefix("party=") {
-        _ if text == "maintenance" => Ok(()),
-        Some(party) if parties.iter().any(|known| known.as_str() == party) => Ok(()),
-        _ => bad(
+pub(super) fn exclusion(text: &str) -> Result<Exclusion, Flaw> {
+    match Exclusion::parse(text) {
+        Some(exclusion) => Ok(exclusion),
+        None => bad(
             "write maintenance, or party= with ours, network, identity_provider, vendor or undetermined",
         ),
     }
+}
+
+/// What an agreement calls down.
+pub(super) fn down(text: &str) -> Result<DownWhen, Flaw> {
+    match DownWhen::parse(text) {
+        Some(down) => Ok(down),
+        None => bad("write critical, warning, unknown or a reason code, such as http.status"),
+    }
+}
+
+/// `24x7`, or days and hours.
+fn service_hours(text: &str) -> Result<(), Flaw> {
+    ServiceHours::parse(text).map(drop).or_else(bad)
 }
 
 /// By its form only: the machine's own list of zones is not the inventory's business.

@@ -9,6 +9,7 @@
 //!                              ↘ problems, all of them, with line, column and caret
 //! ```
 
+mod agreement;
 mod cron;
 pub mod directory;
 pub mod edit;
@@ -38,6 +39,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use agreement::{HistorySettings, Retention};
 pub use effective::{Effective, effective};
 pub use select::{Selection, select};
 pub use shape::inventory_schema;
@@ -65,6 +67,7 @@ pub struct Inventory {
     /// In the order of the file.
     pub servers: Vec<Server>,
     pub groups: Vec<Group>,
+    pub history: HistorySettings,
     jobs: Vec<job::Job>,
     names: HashMap<String, usize>,
 }
@@ -206,7 +209,8 @@ pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Inventory
         .into_iter()
         .filter_map(|group| Some(Group { name: group.name?, members: group.members? }))
         .collect();
-    Ok(Inventory { path: path.to_owned(), servers, groups, jobs, names })
+    let history = agreement::history(raw.history.as_ref(), &resolver.folder);
+    Ok(Inventory { path: path.to_owned(), servers, groups, history, jobs, names })
 }
 
 /// The names in a file, for completion in a shell: whatever can be read, without a word about

@@ -140,10 +140,37 @@ record! {
         #[schemars(extend("x-kind" = "zone"))]
         time_zone: String,
         /// 24x7, or days and hours such as Mon-Fri 08:00-18:00.
+        #[schemars(extend("x-kind" = "service-hours"))]
         service_hours: String,
+        /// Days without service, such as 2026-12-25.
+        #[schemars(extend("x-items" = "day"))]
+        holidays: Vec<String>,
+        /// What counts as down: critical, warning, unknown, or reason codes; critical where nothing is said.
+        #[schemars(extend("x-items" = "down"))]
+        down: Vec<String>,
+        /// Shorter outages do not count.
+        least_outage: Pause,
+        /// Most planned work in one period; what goes beyond it counts as down.
+        planned_max: Pause,
+        /// What is owed, by steps.
+        credits: Vec<RawCredit>,
+        /// The name, number or wording of the agreement, for a dispute.
+        agreement: String,
         /// What does not count: maintenance, or a party such as party=ours.
         #[schemars(extend("x-items" = "exclusion"))]
         exclude: Vec<String>,
+    }
+}
+
+record! {
+    /// What is owed when the availability is below.
+    #[schemars(extend("required" = ["below", "credit"]))]
+    RawCredit {
+        #[schemars(extend("x-kind" = "percentage"))]
+        below: String,
+        /// Of the fee of the period.
+        #[schemars(extend("x-kind" = "percentage"))]
+        credit: String,
     }
 }
 
@@ -263,6 +290,10 @@ record! {
         /// sqlite:FILE or postgresql://HOST/DATABASE
         #[schemars(extend("x-kind" = "history-url"))]
         url: String,
+        /// PostgreSQL: the password.
+        password: RawSecret,
+        /// PostgreSQL: a PEM file whose certificates replace the system's trust store.
+        ca: String,
         retention: RawRetention,
     }
 }

@@ -15,7 +15,7 @@ use super::raw::{
 use super::raw_transport::{
     RawCertificateFiles, RawNetwork, RawProxy, RawProxyLogin, RawTls, RawTlsVersion,
 };
-use super::{Overrides, leaf, link, sign_in};
+use super::{Overrides, agreement, leaf, link, sign_in};
 use crate::model::Terms;
 use crate::model::server::{
     Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, FhirVersion, Format,
@@ -246,6 +246,8 @@ impl Build<'_> {
                 .collect(),
             maintenance: self.maintenance(raw.maintenance.unwrap_or_default()),
             allow_insecure,
+            schedule: agreement::schedule(raw.schedule),
+            agreement: agreement::agreement(raw.sla),
             monitoring,
             terms: raw.terms.and_then(terms),
         })

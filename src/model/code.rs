@@ -25,6 +25,14 @@ pub enum Party {
 }
 
 impl Party {
+    pub const ALL: [Party; 5] =
+        [Party::Ours, Party::Network, Party::IdentityProvider, Party::Vendor, Party::Undetermined];
+
+    #[must_use]
+    pub fn find(text: &str) -> Option<Party> {
+        Party::ALL.into_iter().find(|party| party.as_str() == text)
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

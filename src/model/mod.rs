@@ -3,6 +3,7 @@
 //! Nothing enters but plain values; nothing here opens a file or a connection. Every other room
 //! may use this one, and this one uses no other.
 
+pub mod agreement;
 pub mod base_url;
 pub mod clock;
 pub mod code;
@@ -20,6 +21,7 @@ pub mod terms;
 pub mod text;
 pub mod verdict;
 
+pub use agreement::{Agreement, Credit, DownWhen, Exclusion, Period, Schedule, Share};
 pub use clock::Clock;
 pub use code::{Code, CodeInfo, FindingInfo, Party};
 pub use error::{Error, ErrorKind, Exit, Location, Result};

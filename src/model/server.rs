@@ -17,7 +17,7 @@ pub use super::sign_in::{
     Algorithm, ApiKeyPlace, Auth, AwsKeys, AwsSigv4, Azure, AzureProof, Flow, Google, OAuth2,
     SignInPolicy, SmartBackend, TokenAuth,
 };
-use super::{Code, Monitoring, SecretRef, State, Terms};
+use super::{Agreement, Code, Monitoring, Schedule, SecretRef, State, Terms};
 
 /// One server of the inventory, ready to be used.
 #[derive(Clone, Debug)]
@@ -57,6 +57,10 @@ pub struct Server {
     pub maintenance: Vec<Maintenance>,
     /// Lets a credential go over plain HTTP to this server.
     pub allow_insecure: bool,
+    /// `None`: nobody said when.
+    pub schedule: Option<Schedule>,
+    /// `None`: nothing was agreed.
+    pub agreement: Option<Agreement>,
     /// What its vendor says of being watched.
     pub monitoring: Monitoring,
     /// The approval that a vendor's terms ask for.
