@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::leaf;
-use super::raw_later::{Period as RawPeriod, RawHistory, RawSchedule, RawSla};
-use super::sign_in;
-use crate::model::{Agreement, Credit, Period, Schedule, SecretRef};
+use super::raw_later::{RawHistory, RawPeriod, RawSchedule, RawSla};
+use super::{leaf, sign_in};
+use crate::model::{Agreement, Schedule, SecretRef};
 
 /// Where results are kept, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,36 +69,22 @@ pub(super) fn schedule(raw: Option<RawSchedule>) -> Option<Schedule> {
 /// The texts have been checked while the file was walked: what cannot be read here was told there.
 pub(super) fn agreement(raw: Option<RawSla>) -> Option<Agreement> {
     let raw = raw?;
-    let share = |text: String| leaf::percentage(&text).ok();
+    let days = raw.holidays.unwrap_or_default();
     let credits = raw.credits.unwrap_or_default().into_iter();
     Some(Agreement {
         text: raw.agreement,
-        availability: raw.availability.and_then(share),
+        availability: raw.availability,
         latency_p50: raw.latency_p50.map(|length| length.0),
         latency_p95: raw.latency_p95.map(|length| length.0),
         latency_p99: raw.latency_p99.map(|length| length.0),
-        period: match raw.period {
-            None | Some(RawPeriod::CalendarMonth) => Period::CalendarMonth,
-            Some(RawPeriod::CalendarQuarter) => Period::CalendarQuarter,
-            Some(RawPeriod::CalendarYear) => Period::CalendarYear,
-            Some(RawPeriod::Rolling30d) => Period::Rolling30d,
-            Some(RawPeriod::Rolling90d) => Period::Rolling90d,
-        },
+        period: raw.period.map(|period| period.as_str().to_owned()),
         time_zone: raw.time_zone,
-        service_hours: raw.service_hours.unwrap_or_else(|| "24x7".to_owned()),
-        holidays: every(raw.holidays, |text| leaf::day(text).ok()),
-        exclude: every(raw.exclude, |text| leaf::exclusion(text).ok()),
-        down: every(raw.down, |text| leaf::down(text).ok()),
+        service_hours: raw.service_hours,
+        holidays: days.iter().filter_map(|day| leaf::day(day).ok()).collect(),
+        exclude: raw.exclude.unwrap_or_default(),
+        down: raw.down.unwrap_or_default(),
         least_outage: raw.least_outage.map_or(Duration::ZERO, |pause| pause.0),
         planned_max: raw.planned_max.map(|pause| pause.0),
-        credits: credits
-            .filter_map(|step| {
-                Some(Credit { below: share(step.below?)?, credit: share(step.credit?)? })
-            })
-            .collect(),
+        credits: credits.filter_map(|step| Some((step.below?, step.credit?))).collect(),
     })
-}
-
-fn every<T>(texts: Option<Vec<String>>, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
-    texts.unwrap_or_default().iter().filter_map(|text| read(text)).collect()
 }

@@ -70,7 +70,7 @@ whole!(
     super::raw_later::Policy,
     super::raw_later::Level,
     super::raw_later::Compress,
-    super::raw_later::Period,
+    super::raw_later::RawPeriod,
     super::raw_later::ChannelType,
     super::raw_later::When,
     super::raw_later::Percentile,

@@ -13,8 +13,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::link::{base_url, history_url, secret_in_url, url};
+use crate::model::Code;
 use crate::model::text::nearest;
-use crate::model::{Code, DownWhen, Exclusion, Share};
+use crate::stats::sla::{DownWhen, Exclusion, Percent};
 use crate::stats::window::ServiceHours;
 
 /// Why a text is not of its kind.
@@ -63,7 +64,7 @@ fn check_form(kind: &str, text: &str) -> Result<(), Flaw> {
         "smtp-url" => url(text, &["smtp", "smtps"]).map(drop),
         "address" => address(text).map(drop),
         "network" => network(text).map(drop),
-        "percentage" => percentage(text).map(drop),
+        "percentage" => percentage(text),
         "cron" => super::cron::check(text).map_err(Flaw::Bad),
         "instant" => instant(text).map(drop),
         "day" => day(text).map(drop),
@@ -74,8 +75,8 @@ fn check_form(kind: &str, text: &str) -> Result<(), Flaw> {
         "pin" => pin(text),
         "query" => query(text),
         "type" => resource_type(text),
-        "exclusion" => exclusion(text).map(drop),
-        "down" => down(text).map(drop),
+        "exclusion" => exclusion(text),
+        "down" => down(text),
         "service-hours" => service_hours(text),
         "zone" => zone(text),
         _ if text.trim().is_empty() => bad("nothing stands here"),
@@ -128,9 +129,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, Flaw> {
 }
 
 /// As a fraction: `99.9%` is 0.999.
-pub(super) fn percentage(text: &str) -> Result<Share, Flaw> {
-    match Share::parse(text) {
-        Some(share) if share.0 > 0 => Ok(share),
+fn percentage(text: &str) -> Result<(), Flaw> {
+    match Percent::parse(text) {
+        Ok(percent) if percent > Percent::whole(0) => Ok(()),
         _ => bad("write it above 0% and at most 100%, such as 99.9%"),
     }
 }
@@ -346,21 +347,25 @@ fn resource_type(text: &str) -> Result<(), Flaw> {
     bad("write it as FHIR does, such as Patient")
 }
 
-pub(super) fn exclusion(text: &str) -> Result<Exclusion, Flaw> {
-    match Exclusion::parse(text) {
-        Some(exclusion) => Ok(exclusion),
-        None => bad(
-            "write maintenance, or party= with ours, network, identity_provider, vendor or undetermined",
-        ),
-    }
+/// What an agreement leaves out.
+fn exclusion(text: &str) -> Result<(), Flaw> {
+    let write = "write maintenance, or party= with ours, network, identity_provider, vendor or undetermined";
+    Exclusion::parse(text).map(drop).or_else(|_| bad(write))
 }
 
 /// What an agreement calls down.
-pub(super) fn down(text: &str) -> Result<DownWhen, Flaw> {
-    match DownWhen::parse(text) {
-        Some(down) => Ok(down),
-        None => bad("write critical, warning, unknown or a reason code, such as http.status"),
+fn down(text: &str) -> Result<(), Flaw> {
+    let known = match DownWhen::parse(text) {
+        Ok(DownWhen::Code(code)) if !code.ends_with('*') => Code::find(&code).is_some(),
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    if known {
+        return Ok(());
     }
+    bad(
+        "write critical, warning or unknown, a reason code such as http.status, or a family such as tcp.*",
+    )
 }
 
 /// `24x7`, or days and hours.

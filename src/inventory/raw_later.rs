@@ -136,7 +136,7 @@ record! {
         latency_p50: Length,
         latency_p95: Length,
         latency_p99: Length,
-        period: Period,
+        period: RawPeriod,
         #[schemars(extend("x-kind" = "zone"))]
         time_zone: String,
         /// 24x7, or days and hours such as Mon-Fri 08:00-18:00.
@@ -176,7 +176,7 @@ record! {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Period {
+pub(super) enum RawPeriod {
     CalendarMonth,
     CalendarQuarter,
     CalendarYear,
@@ -184,6 +184,18 @@ pub(super) enum Period {
     Rolling30d,
     #[serde(rename = "rolling-90d")]
     Rolling90d,
+}
+
+impl RawPeriod {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            RawPeriod::CalendarMonth => "calendar-month",
+            RawPeriod::CalendarQuarter => "calendar-quarter",
+            RawPeriod::CalendarYear => "calendar-year",
+            RawPeriod::Rolling30d => "rolling-30d",
+            RawPeriod::Rolling90d => "rolling-90d",
+        }
+    }
 }
 
 record! {

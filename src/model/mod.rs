@@ -21,7 +21,7 @@ pub mod terms;
 pub mod text;
 pub mod verdict;
 
-pub use agreement::{Agreement, Credit, DownWhen, Exclusion, Period, Schedule, Share};
+pub use agreement::{Agreement, Schedule};
 pub use clock::Clock;
 pub use code::{Code, CodeInfo, FindingInfo, Party};
 pub use error::{Error, ErrorKind, Exit, Location, Result};
