@@ -57,7 +57,8 @@ fn field(text: &str, what: &str, low: u32, high: u32, names: &[&str]) -> Result<
 }
 
 /// How often it comes round in a day, as the mean over a year; `None` when it is no expression.
-pub(super) fn runs_per_day(text: &str) -> Option<f64> {
+#[must_use]
+pub fn runs_per_day(text: &str) -> Option<f64> {
     let text = match text {
         "@hourly" => "0 * * * *",
         "@daily" | "@midnight" => "0 0 * * *",

@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use agreement::{HistorySettings, Retention};
+pub use cron::runs_per_day;
 pub use effective::{Effective, effective};
 pub use select::{Selection, select};
 pub use shape::inventory_schema;

@@ -428,6 +428,7 @@ impl Build<'_> {
                 from: instant(window.from),
                 until: instant(window.until),
                 reason: window.reason,
+                entered: instant(window.entered),
             };
             if let (Some(from), Some(until)) = (window.from, window.until)
                 && from >= until

@@ -424,6 +424,8 @@ pub struct Maintenance {
     pub from: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub reason: Option<String>,
+    /// When it was entered, where that was after it had begun.
+    pub entered: Option<Timestamp>,
 }
 
 impl Maintenance {

@@ -1,0 +1,38 @@
+//! From history and agreements to the figures of a report.
+//!
+//! Enters: a history, servers of an inventory, a window of time. Leaves: plain figures, one type a
+//! kind of report, all of them made by the arithmetic of [`stats`](crate::stats). Called by the
+//! commands that look back: report, status, incidents. Nothing here asks a server.
+
+mod availability;
+mod figures;
+mod incident;
+mod security;
+mod seen;
+mod sla;
+mod standing;
+
+pub use availability::{Availability, DayFigures, Expected, availability};
+pub use figures::{CheckLatency, Figures, figures};
+pub use incident::{Evidence, NoteFigures, Outage, incidents_of, key_of, parse_key};
+pub use security::{SecurityEvent, security};
+pub use seen::{Interval, Seen, expected_interval, known_names};
+pub use sla::{Agreed, Burned, PeriodFigures, Planned, Settled, Terms, settle, sla, worst};
+pub use standing::{Standing, standing};
+
+use jiff::Timestamp;
+
+/// Milliseconds since the epoch as an instant; the ends of time for what lies beyond them.
+#[must_use]
+pub fn instant(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// The rules by which time is added up, a sentence each, as they are printed under a report.
+pub const FORMULA: &[&str] = &[
+    "A reading is the worst of the checks of one run: healthy is up, warning is degraded, critical is down, unknown is unknown.",
+    "A reading holds until the next one when that comes within 1.5 intervals; otherwise it holds for one interval, and what is left is unknown: a gap is never uptime.",
+    "Of several readings at one instant the worst stands. Planned maintenance lies over what was seen.",
+    "availability = (up + degraded) / (up + degraded + down)",
+    "coverage = 1 - unknown / (window - maintenance); below 95 % there is no verdict.",
+];

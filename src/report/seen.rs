@@ -1,0 +1,151 @@
+//! What history has of one server in a window, as points for the arithmetic.
+
+use std::collections::HashSet;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::history::Store;
+use crate::inventory::runs_per_day;
+use crate::model::{Result, Schedule, Server, State};
+use crate::stats::span::{Span, Spans};
+use crate::stats::uptime::{self, Kind, Point, Rule};
+
+/// Where there are too few readings to see an interval.
+pub(super) const ASSUMED_MS: i64 = 300_000;
+const DAY_MS: i64 = 86_400_000;
+/// Looked at beyond a window's ends where no schedule says how often readings come.
+const UNSCHEDULED_MARGIN_MS: i64 = DAY_MS;
+
+/// How often a reading is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Interval {
+    pub interval_ms: i64,
+    pub source: IntervalSource,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IntervalSource {
+    /// The inventory says so.
+    Schedule,
+    /// The median gap between readings of the window.
+    Seen,
+    /// There are too few readings to see one.
+    Assumed,
+}
+
+/// One server's readings in a window, with what lies just before and behind it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub window: Span,
+    pub interval: Interval,
+    pub rule: Rule,
+    /// In order of time; also beyond the window, as far as readings can reach into it.
+    pub points: Vec<Point>,
+    /// Planned time: readings that were taken in it, and the inventory's windows, also those that
+    /// were entered afterwards.
+    pub planned: Spans,
+}
+
+/// The names that a history knows.
+///
+/// # Errors
+/// When the history cannot be read.
+pub async fn known_names(store: &Store) -> Result<HashSet<String>> {
+    Ok(store.servers().await?.into_iter().map(|known| known.name).collect())
+}
+
+/// What the inventory says of how often a server is looked at.
+#[must_use]
+pub fn expected_interval(server: &Server) -> Option<i64> {
+    match server.schedule.as_ref()? {
+        Schedule::Every(every) => i64::try_from(every.as_millis()).ok().filter(|ms| *ms > 0),
+        Schedule::Cron { expression, .. } => {
+            let runs = runs_per_day(expression).filter(|runs| *runs > 0.0)?;
+            #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+            let ms = (DAY_MS as f64 / runs).round() as i64;
+            Some(ms.max(1))
+        }
+    }
+}
+
+impl Seen {
+    /// Reads the points of a window, and of `margin_ms` more at both ends.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub async fn load(
+        store: &Store,
+        server: &Server,
+        is_known: bool,
+        window: Span,
+        margin_ms: i64,
+    ) -> Result<Seen> {
+        let scheduled = expected_interval(server);
+        let reach = scheduled.map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
+        let margin = reach.max(margin_ms);
+        let wide = window.from.saturating_sub(margin)..window.to.saturating_add(margin);
+        let mut points = Vec::new();
+        let mut in_maintenance = Vec::new();
+        if is_known {
+            store
+                .points(&server.name, wide, |point| {
+                    // What was looked at out of use says nothing of the service.
+                    if point.state != State::Inactive {
+                        in_maintenance.push(point.state == State::Maintenance);
+                        points.push(Point {
+                            at: point.at,
+                            kind: Kind::of(point.status),
+                            party: point.party,
+                            code: point.code,
+                        });
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        let interval = interval(scheduled, &points, window);
+        let rule = Rule::every(interval.interval_ms);
+        let wide =
+            Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin));
+        let held = uptime::held(&points, wide, &rule, |index| {
+            in_maintenance.get(index).copied().unwrap_or_default()
+        });
+        let planned = held.union(&windows_of(server, wide));
+        Ok(Seen { window, interval, rule, points, planned })
+    }
+
+    /// The readings of the window itself.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.points.iter().filter(|point| self.window.contains(point.at)).count()
+    }
+}
+
+fn interval(scheduled: Option<i64>, points: &[Point], window: Span) -> Interval {
+    if let Some(interval_ms) = scheduled {
+        return Interval { interval_ms, source: IntervalSource::Schedule };
+    }
+    let instants: Vec<i64> =
+        points.iter().map(|point| point.at).filter(|at| window.contains(*at)).collect();
+    match uptime::interval(&instants) {
+        Some(interval_ms) => Interval { interval_ms, source: IntervalSource::Seen },
+        None => Interval { interval_ms: ASSUMED_MS, source: IntervalSource::Assumed },
+    }
+}
+
+/// The inventory's maintenance windows, cut to a window.
+pub(super) fn windows_of(server: &Server, window: Span) -> Spans {
+    let windows: Vec<Span> = server
+        .maintenance
+        .iter()
+        .map(|planned| {
+            let from = planned.from.map_or(window.from, |from| from.as_millisecond());
+            let to = planned.until.map_or(window.to, |until| until.as_millisecond());
+            Span::new(from, to).intersect(&window)
+        })
+        .filter(|span| !span.is_empty())
+        .collect();
+    Spans::from(windows)
+}

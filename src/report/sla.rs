@@ -1,0 +1,322 @@
+//! What was agreed about a server, and whether it was kept, with all that the verdict stands on.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::availability::Expected;
+use super::incident::{Outage, incidents_of};
+use super::instant;
+use super::seen::{Interval, Seen};
+use crate::history::Store;
+use crate::model::{Agreement, Error, Result, Server};
+use crate::stats::incident::{Confirmation, Level, Summary, incidents, summary};
+use crate::stats::latency::took_time;
+use crate::stats::sla::{
+    Credit, DownWhen, Evidence, Exclusion, Judgement, Objective, Percent, Verdict, judge,
+};
+use crate::stats::span::Span;
+use crate::stats::window::{Period, ServiceHours, days, zone};
+
+/// One server's agreement and each of its periods that was asked for.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Agreed {
+    pub server: String,
+    pub vendor: Option<String>,
+    pub organization: Option<String>,
+    pub agreement: Terms,
+    pub interval: Interval,
+    pub periods: Vec<PeriodFigures>,
+}
+
+/// The agreement as it was judged by.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Terms {
+    pub text: Option<String>,
+    /// In percent.
+    pub availability: Option<Percent>,
+    pub latency_p50_ms: Option<u64>,
+    pub latency_p95_ms: Option<u64>,
+    pub latency_p99_ms: Option<u64>,
+    pub period: Period,
+    pub time_zone: String,
+    pub service_hours: String,
+    pub holidays: Vec<jiff::civil::Date>,
+    pub exclude: Vec<String>,
+    /// What counts as down.
+    pub down: Vec<String>,
+    pub least_outage_ms: u64,
+    pub planned_max_ms: Option<u64>,
+    pub credits: Vec<Credit>,
+}
+
+/// One period of an agreement.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PeriodFigures {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub judgement: Judgement,
+    /// Within service hours, planned work aside.
+    pub readings: Expected,
+    pub outages: Summary,
+    pub incidents: Vec<Outage>,
+    /// Planned work, as it was entered.
+    pub planned: Vec<Planned>,
+    /// What was spent of the budget by the end of each day.
+    pub burned: Vec<Burned>,
+}
+
+/// A window of planned work.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Planned {
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub reason: Option<String>,
+    /// When it was entered, where that was after its beginning.
+    pub entered: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Burned {
+    pub at: Timestamp,
+    pub spent_ms: i64,
+}
+
+/// What a server's agreement says as figures.
+///
+/// # Errors
+/// When a text of it cannot be read, which the inventory has seen to.
+pub fn objective(agreement: &Agreement) -> Result<Objective> {
+    let bad = |words: String| Error::config(format!("the agreement cannot be read: {words}"));
+    let us = |length: std::time::Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+    let ms = |length: std::time::Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+    let percent = |text: &str| Percent::parse(text).map_err(bad);
+    let period = agreement.period.as_deref().unwrap_or(Period::CalendarMonth.as_str());
+    Ok(Objective {
+        availability: agreement.availability.as_deref().map(percent).transpose()?,
+        latency_p50_us: agreement.latency_p50.map(us),
+        latency_p95_us: agreement.latency_p95.map(us),
+        latency_p99_us: agreement.latency_p99.map(us),
+        period: Period::find(period)
+            .ok_or_else(|| bad(format!("no period is named {period}")))?,
+        zone: zone(agreement.time_zone.as_deref().unwrap_or("UTC"))?,
+        hours: match &agreement.service_hours {
+            Some(text) => ServiceHours::parse(text).map_err(bad)?,
+            None => ServiceHours::always(),
+        },
+        holidays: agreement.holidays.clone(),
+        exclude: agreement
+            .exclude
+            .iter()
+            .map(|text| Exclusion::parse(text).map_err(bad))
+            .collect::<Result<_>>()?,
+        least_outage_ms: ms(agreement.least_outage),
+        planned_max_ms: agreement.planned_max.map(ms),
+        down: agreement
+            .down
+            .iter()
+            .map(|text| DownWhen::parse(text).map_err(bad))
+            .collect::<Result<_>>()?,
+        credits: agreement
+            .credits
+            .iter()
+            .map(|(below, credit)| {
+                Ok(Credit { below: percent(below)?, credit: percent(credit)? })
+            })
+            .collect::<Result<_>>()?,
+    })
+}
+
+/// A period of a server's agreement, with its timeline, for the report and for its proof.
+pub struct Settled {
+    pub seen: Seen,
+    pub objective: Objective,
+    pub judged: crate::stats::sla::Judged,
+    pub period: Span,
+}
+
+/// Judges one period from raw readings.
+///
+/// # Errors
+/// When the history cannot be read.
+pub async fn settle(
+    store: &Store,
+    server: &Server,
+    is_known: bool,
+    agreement: &Agreement,
+    period: Span,
+    now: i64,
+) -> Result<Settled> {
+    let objective = objective(agreement)?;
+    // Twice, since an outage over an end is measured whole; what is read beyond it counts nothing.
+    let margin = objective.least_outage_ms.saturating_mul(2);
+    let window = Span::new(period.from, period.to.min(now));
+    let seen = Seen::load(store, server, is_known, window, margin).await?;
+    let latencies = latencies(store, server, is_known, &objective, window).await?;
+    let evidence = Evidence {
+        points: &seen.points,
+        rule: seen.rule,
+        maintenance: &seen.planned,
+        latencies_us: &latencies,
+    };
+    let judged = judge(&objective, &evidence, period, now);
+    Ok(Settled { seen, objective, judged, period })
+}
+
+/// The periods of a server's agreement that a window meets; `None` where nothing was agreed.
+///
+/// # Errors
+/// When the history cannot be read.
+pub async fn sla(
+    store: &Store,
+    server: &Server,
+    is_known: bool,
+    window: Span,
+    now: i64,
+) -> Result<Option<Agreed>> {
+    let Some(agreement) = &server.agreement else { return Ok(None) };
+    let terms = objective(agreement)?;
+    let mut interval = None;
+    let mut periods = Vec::new();
+    for period in terms.period.within(window, &terms.zone) {
+        if period.from >= now {
+            continue;
+        }
+        let settled = settle(store, server, is_known, agreement, period, now).await?;
+        interval = Some(settled.seen.interval);
+        periods.push(figures(store, server, &settled).await?);
+    }
+    let Some(interval) = interval else { return Ok(None) };
+    Ok(Some(Agreed {
+        server: server.name.clone(),
+        vendor: server.vendor.clone(),
+        organization: server.organization.clone(),
+        agreement: terms_of(agreement, &terms),
+        interval,
+        periods,
+    }))
+}
+
+async fn figures(store: &Store, server: &Server, settled: &Settled) -> Result<PeriodFigures> {
+    let Settled { seen, objective, judged, period } = settled;
+    let judgement = judged.judgement.clone();
+    let counted = &judged.counted;
+    // Those that count, as the agreement sees them.
+    let inside = judged.pieces.iter().filter(|piece| {
+        !piece.span.intersect(&judgement.judged).is_empty()
+    });
+    let pieces: Vec<_> = inside.cloned().collect();
+    let found = incidents(&pieces, &seen.points, Level::Down, Confirmation::default());
+    let counted_outages: Vec<_> = found
+        .into_iter()
+        .filter(|incident| !counted.clip(incident.span).is_empty())
+        .collect();
+    let ends: Vec<i64> =
+        days(judgement.judged, &objective.zone).into_iter().map(|day| day.span.to).collect();
+    let spent = judged.spent_at(&ends);
+    let incidents = incidents_of(store, &server.name, seen, &pieces, Level::Down).await?;
+    Ok(PeriodFigures {
+        from: instant(period.from),
+        to: instant(period.to),
+        readings: Expected::of(seen, counted),
+        outages: summary(&counted_outages, &judgement.totals),
+        incidents: incidents
+            .into_iter()
+            .filter(|outage| {
+                let to = outage.until.map_or(i64::MAX, Timestamp::as_millisecond);
+                !counted.clip(Span::new(outage.from.as_millisecond(), to)).is_empty()
+            })
+            .collect(),
+        planned: planned(server, *period),
+        burned: ends
+            .into_iter()
+            .zip(spent)
+            .map(|(at, spent_ms)| Burned { at: instant(at), spent_ms })
+            .collect(),
+        judgement,
+    })
+}
+
+/// Response times of the window in microseconds, ascending; read only where one was agreed.
+async fn latencies(
+    store: &Store,
+    server: &Server,
+    is_known: bool,
+    objective: &Objective,
+    window: Span,
+) -> Result<Vec<u64>> {
+    let limits = [objective.latency_p50_us, objective.latency_p95_us, objective.latency_p99_us];
+    if !is_known || limits.iter().all(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    store
+        .readings(&server.name, window.from..window.to, |reading| {
+            if window.contains(reading.at.as_millisecond()) {
+                let timed = reading.samples.iter().filter(|sample| took_time(sample));
+                all.extend(timed.map(|sample| sample.duration_us));
+            }
+            Ok(())
+        })
+        .await?;
+    all.sort_unstable();
+    Ok(all)
+}
+
+fn planned(server: &Server, period: Span) -> Vec<Planned> {
+    let meets = |from: Option<Timestamp>, until: Option<Timestamp>| {
+        let from = from.map_or(i64::MIN, Timestamp::as_millisecond);
+        let until = until.map_or(i64::MAX, Timestamp::as_millisecond);
+        from < period.to && until > period.from
+    };
+    server
+        .maintenance
+        .iter()
+        .filter(|window| meets(window.from, window.until))
+        .map(|window| Planned {
+            from: window.from,
+            until: window.until,
+            reason: window.reason.clone(),
+            entered: window.entered,
+        })
+        .collect()
+}
+
+fn terms_of(agreement: &Agreement, objective: &Objective) -> Terms {
+    let ms = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    Terms {
+        text: agreement.text.clone(),
+        availability: objective.availability,
+        latency_p50_ms: agreement.latency_p50.map(ms),
+        latency_p95_ms: agreement.latency_p95.map(ms),
+        latency_p99_ms: agreement.latency_p99.map(ms),
+        period: objective.period,
+        time_zone: zone_name(&objective.zone),
+        service_hours: agreement.service_hours.clone().unwrap_or_else(|| "24x7".to_owned()),
+        holidays: agreement.holidays.clone(),
+        exclude: agreement.exclude.clone(),
+        down: match agreement.down.as_slice() {
+            [] => vec!["critical".to_owned()],
+            some => some.to_vec(),
+        },
+        least_outage_ms: ms(agreement.least_outage),
+        planned_max_ms: agreement.planned_max.map(ms),
+        credits: objective.credits.clone(),
+    }
+}
+
+fn zone_name(zone: &TimeZone) -> String {
+    zone.iana_name().unwrap_or("UTC").to_owned()
+}
+
+/// The worst verdict of all periods: breached, then unknown, then met; `None` without a period.
+#[must_use]
+pub fn worst(all: &[Agreed]) -> Option<Verdict> {
+    let verdicts = || {
+        all.iter().flat_map(|agreed| &agreed.periods).map(|period| period.judgement.verdict)
+    };
+    [Verdict::Breached, Verdict::Unknown, Verdict::Met]
+        .into_iter()
+        .find(|wanted| verdicts().any(|verdict| verdict == *wanted))
+}

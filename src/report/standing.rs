@@ -1,0 +1,144 @@
+//! How each server stands, from history alone: what is wrong, since when, whose it is.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::incident::{Evidence, key_of, worst};
+use super::seen::{Seen, expected_interval};
+use super::sla::settle;
+use super::{instant, seen};
+use crate::history::Store;
+use crate::model::{Party, Result, Server, State, Status};
+use crate::stats::sla::{Percent, Verdict};
+use crate::stats::span::Span;
+use crate::stats::uptime::{Kind, Rule};
+
+const DAY_MS: i64 = 86_400_000;
+/// How far back the beginning of a state is looked for, step by step.
+const LOOK_BACK_DAYS: [i64; 4] = [1, 7, 31, 366];
+
+/// One server as history last saw it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Standing {
+    pub server: String,
+    pub vendor: Option<String>,
+    /// As the inventory says now.
+    pub state: State,
+    /// Of the last reading; unknown when that is too old to say.
+    pub status: Status,
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub party: Option<Party>,
+    /// Since when it has been so, as far as history goes.
+    pub since: Option<Timestamp>,
+    pub last_seen: Option<Timestamp>,
+    pub age_ms: Option<i64>,
+    /// Whether the last reading is older than a reading may be.
+    pub stale: bool,
+    /// The incident that is open.
+    pub incident: Option<String>,
+    pub evidence: Option<Evidence>,
+    pub budget: Option<Budget>,
+}
+
+/// What is left of the error budget of the running period.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Budget {
+    pub objective: Percent,
+    pub period_from: Timestamp,
+    pub period_to: Timestamp,
+    pub verdict: Verdict,
+    pub availability: Option<f64>,
+    pub coverage: Option<f64>,
+    pub budget_ms: Option<i64>,
+    pub remaining_ms: Option<i64>,
+    /// Above 1 it does not last.
+    pub burn_rate: Option<f64>,
+}
+
+/// # Errors
+/// When the history cannot be read.
+pub async fn standing(
+    store: &Store,
+    server: &Server,
+    is_known: bool,
+    now: Timestamp,
+) -> Result<Standing> {
+    let mut standing = Standing {
+        server: server.name.clone(),
+        vendor: server.vendor.clone(),
+        state: server.state(now),
+        status: Status::Unknown,
+        code: None,
+        message: None,
+        party: None,
+        since: None,
+        last_seen: None,
+        age_ms: None,
+        stale: false,
+        incident: None,
+        evidence: None,
+        budget: None,
+    };
+    let last = if is_known { store.last(&server.name).await? } else { None };
+    let Some(last) = last else { return Ok(standing) };
+    let now_ms = now.as_millisecond();
+    let at = last.at.as_millisecond();
+    standing.last_seen = Some(last.at);
+    standing.age_ms = Some(now_ms - at);
+    standing.evidence = worst(&last);
+    standing.status = last.status;
+    standing.code = last.code.as_deref().map(str::to_owned);
+    standing.party = last.party;
+    standing.message = standing.evidence.as_ref().map(|evidence| evidence.message.clone());
+    let (since, interval_ms) = since(store, server, at, last.status).await?;
+    standing.since = Some(instant(since));
+    if last.status == Status::Critical && standing.state != State::Maintenance {
+        standing.incident = Some(key_of(&server.name, since));
+    }
+    let reach = Rule::every(interval_ms).reach_ms();
+    if expected_interval(server).is_some() && now_ms - at > reach {
+        standing.stale = true;
+        standing.status = Status::Unknown;
+        standing.since = Some(instant(at.saturating_add(interval_ms).min(now_ms)));
+    }
+    standing.budget = budget(store, server, now_ms).await?;
+    Ok(standing)
+}
+
+/// When the row of equal statuses began that the last reading belongs to, and the interval.
+async fn since(store: &Store, server: &Server, at: i64, status: Status) -> Result<(i64, i64)> {
+    let mut found = (at, seen::ASSUMED_MS);
+    for days in LOOK_BACK_DAYS {
+        let window = Span::new(at - days * DAY_MS, at + 1);
+        let seen = Seen::load(store, server, true, window, 0).await?;
+        let kind = Kind::of(status);
+        let row = seen.points.iter().rev().take_while(|point| point.kind == kind).count();
+        let first = seen.points.len() - row;
+        found = (seen.points.get(first).map_or(at, |point| point.at), seen.interval.interval_ms);
+        if first > 0 {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn budget(store: &Store, server: &Server, now: i64) -> Result<Option<Budget>> {
+    let Some(agreement) = &server.agreement else { return Ok(None) };
+    let terms = super::sla::objective(agreement)?;
+    let Some(objective) = terms.availability else { return Ok(None) };
+    let period = terms.period.containing(now, &terms.zone);
+    let judgement = settle(store, server, true, agreement, period, now).await?.judged.judgement;
+    Ok(Some(Budget {
+        objective,
+        period_from: instant(period.from),
+        period_to: instant(period.to),
+        verdict: judgement.verdict,
+        availability: judgement.availability,
+        coverage: judgement.coverage,
+        budget_ms: judgement.budget_ms,
+        remaining_ms: judgement.remaining_ms,
+        burn_rate: judgement.burn_rate,
+    }))
+}
