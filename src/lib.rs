@@ -29,4 +29,5 @@ pub mod query;
 pub mod render;
 pub mod sandbox;
 pub mod serve;
+pub mod stats;
 pub mod view;
