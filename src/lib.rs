@@ -19,6 +19,7 @@ pub mod context;
 pub mod credentials;
 pub mod diag;
 pub mod fhir;
+pub mod history;
 pub mod http;
 pub mod inventory;
 pub mod lint;
