@@ -11,5 +11,6 @@ mod reference;
 pub mod sketch;
 pub mod span;
 pub mod uptime;
+pub mod window;
 
 pub use sketch::Sketch;
