@@ -6,6 +6,7 @@
 //! every figure can be checked against a slower way to the same one. Called by history, which rolls
 //! up with it, and by report and the commands above, which show it.
 
+pub mod incident;
 #[cfg(test)]
 mod reference;
 pub mod sketch;
