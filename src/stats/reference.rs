@@ -150,3 +150,110 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
             counted,
         })
 }
+
+/// An agreement in the few words that a walk understands.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// What is down beside what is critical, or instead of it.
+    pub(super) down: Vec<&'static str>,
+    pub(super) maintenance_is_out: bool,
+    pub(super) party_out: Option<Party>,
+    pub(super) named: Vec<Span>,
+    pub(super) planned_max: Option<i64>,
+    pub(super) least_outage: i64,
+}
+
+/// Instants of a period by what they count as, in the order of [`Kind::ALL`], and those that are out
+/// for their party.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) kinds: [i64; 5],
+    pub(super) excluded: i64,
+}
+
+pub(super) fn terms() -> impl Strategy<Value = Terms> {
+    let down = prop_oneof![
+        Just(vec![]),
+        Just(vec!["critical"]),
+        Just(vec!["warning", "critical"]),
+        Just(vec!["unknown", "tcp.*"]),
+        Just(vec!["http.status"]),
+    ];
+    (
+        down,
+        any::<bool>(),
+        prop::option::of(prop_oneof![Just(Party::Ours), Just(Party::Vendor)]),
+        vec(span(0..300), 0..2),
+        prop::option::of(0_i64..80),
+        prop_oneof![Just(0_i64), 1_i64..60],
+    )
+        .prop_map(|(down, maintenance_is_out, party_out, named, planned_max, least_outage)| {
+            Terms { down, maintenance_is_out, party_out, named, planned_max, least_outage }
+        })
+}
+
+/// Counts each instant of a story's window by the terms of an agreement.
+pub(super) fn settle(story: &Story, terms: &Terms) -> Count {
+    // Far enough around the window that an outage over its ends is seen as long as it has to be.
+    let around = terms.least_outage + 2 * story.interval;
+    let wide = Span { from: story.window.from - around, to: story.window.to + around };
+    let points: Vec<Point> = story.points.iter().map(|point| by_terms(point, terms)).collect();
+    let planned: &[Span] = if terms.maintenance_is_out { &story.maintenance } else { &[] };
+    let mut said = walk(wide, &points, story.interval, planned);
+
+    let within = |spans: &[Span], at: i64| spans.iter().any(|span| span.from <= at && at < span.to);
+    let counts = |at: i64| {
+        within(&[story.window], at) && within(&story.counted, at) && !within(&terms.named, at)
+    };
+    let mut used = 0;
+    for (at, said) in (wide.from..wide.to).zip(&mut said) {
+        if said.kind == Kind::Maintenance && counts(at) {
+            used += 1;
+            if terms.planned_max.is_some_and(|most| used > most) {
+                *said = Said { kind: Kind::Down, party: None, code: None };
+            }
+        }
+    }
+    let answers = |said: &&Said| !matches!(said.kind, Kind::Up | Kind::Degraded);
+    let mut count = Count::default();
+    for (place, _) in (wide.from..wide.to).enumerate().filter(|(_, at)| counts(*at)) {
+        let mut kind = said[place].kind;
+        if kind == Kind::Down {
+            let before = said[..place].iter().rev().take_while(answers);
+            let outage = before.chain(said[place..].iter().take_while(answers));
+            let down = outage.filter(|said| said.kind == Kind::Down).count();
+            if down < usize::try_from(terms.least_outage).unwrap_or_default() {
+                kind = Kind::Degraded;
+            } else if terms.party_out.is_some() && said[place].party == terms.party_out {
+                count.excluded += 1;
+                continue;
+            }
+        }
+        let index = Kind::ALL.iter().position(|one| *one == kind).unwrap_or_default();
+        count.kinds[index] += 1;
+    }
+    count
+}
+
+fn by_terms(point: &Point, terms: &Terms) -> Point {
+    let status = match point.kind {
+        Kind::Up | Kind::Maintenance => return point.clone(),
+        Kind::Degraded => "warning",
+        Kind::Down => "critical",
+        Kind::Unknown => "unknown",
+    };
+    let code = point.code.as_deref().unwrap_or_default();
+    let is_down = match terms.down[..] {
+        [] => status == "critical",
+        ref all => all.iter().any(|word| match word.strip_suffix(".*") {
+            Some(family) => code.split('.').next() == Some(family),
+            None => *word == status || *word == code,
+        }),
+    };
+    let kind = match (is_down, status) {
+        (true, _) => Kind::Down,
+        (false, "critical") => Kind::Degraded,
+        (false, _) => point.kind,
+    };
+    Point { kind, ..point.clone() }
+}

@@ -191,30 +191,30 @@ fn standing(points: &[Point]) -> Vec<usize> {
 /// Lays maintenance over pieces.
 #[must_use]
 pub fn over(pieces: Vec<Piece>, maintenance: &Spans) -> Vec<Piece> {
-    if maintenance.is_empty() {
+    lay(pieces, maintenance, Kind::Maintenance)
+}
+
+/// Makes spans of a timeline something else than what was seen in them.
+#[must_use]
+pub fn lay(pieces: Vec<Piece>, spans: &Spans, kind: Kind) -> Vec<Piece> {
+    if spans.is_empty() {
         return pieces;
     }
     let mut laid = Vec::with_capacity(pieces.len());
     let mut first = 0;
-    let spans = maintenance.as_slice();
+    let spans = spans.as_slice();
     for piece in pieces {
         while spans.get(first).is_some_and(|span| span.to <= piece.span.from) {
             first += 1;
         }
         let mut from = piece.span.from;
         for span in spans[first..].iter().take_while(|span| span.from < piece.span.to) {
-            let planned = span.intersect(&piece.span);
-            if from < planned.from {
-                laid.push(Piece { span: Span::new(from, planned.from), ..piece.clone() });
+            let shared = span.intersect(&piece.span);
+            if from < shared.from {
+                laid.push(Piece { span: Span::new(from, shared.from), ..piece.clone() });
             }
-            laid.push(Piece {
-                span: planned,
-                kind: Kind::Maintenance,
-                party: None,
-                code: None,
-                point: None,
-            });
-            from = planned.to;
+            laid.push(Piece { span: shared, kind, party: None, code: None, point: None });
+            from = shared.to;
         }
         if from < piece.span.to {
             laid.push(Piece { span: Span::new(from, piece.span.to), ..piece });
