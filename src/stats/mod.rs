@@ -6,6 +6,15 @@
 //! every figure can be checked against a slower way to the same one. Called by history, which rolls
 //! up with it, and by report and the commands above, which show it.
 
+pub mod error;
+pub mod incident;
+pub mod latency;
+#[cfg(test)]
+mod reference;
 pub mod sketch;
+pub mod sla;
+pub mod span;
+pub mod uptime;
+pub mod window;
 
 pub use sketch::Sketch;
