@@ -1,0 +1,346 @@
+//! Reading back, in the order of time, with one segment or a few thousand fresh rows in memory.
+
+use std::sync::Arc;
+
+use super::coded::Coded;
+use super::db::{Fresh, Mode, SegmentRow, ServerRow, on};
+use super::{Inner, Store, Window, segment};
+use crate::model::{Party, Reading, Result, State, Status};
+
+/// A server that history knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub name: String,
+    /// Of all its readings, also those that are no longer kept.
+    pub first_at: Option<i64>,
+    pub last_at: Option<i64>,
+    /// How many readings are kept.
+    pub readings: u64,
+    /// When it was taken out of the inventory.
+    pub removed_at: Option<i64>,
+}
+
+/// When and how a server was: a reading without its samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    pub state: State,
+    pub status: Status,
+    pub party: Option<Party>,
+    pub code: Option<Arc<str>>,
+}
+
+/// How much of a reading is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// No samples: they are not even unpacked.
+    Points,
+    Samples,
+    /// Samples, and the ids of the runs.
+    Runs,
+}
+
+/// Fresh rows that are unpacked at once.
+const FRESH_AT_ONCE: usize = 2_000;
+
+impl Store {
+    /// Every server that history knows, by name; removed ones too.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn servers(&self) -> Result<Vec<Known>> {
+        let mut inner = self.inner().await?;
+        let rows = on!(&mut inner.db, db => db.servers().await)?;
+        Ok(rows.iter().map(Known::of).collect())
+    }
+
+    /// The newest reading of a server, by when it was taken.
+    ///
+    /// # Errors
+    /// 66 when history does not know the server.
+    pub async fn last(&self, server: &str) -> Result<Option<Reading>> {
+        let mut inner = self.inner().await?;
+        inner.begin(Mode::Read).await?;
+        let result = self.newest(&mut inner, server).await;
+        inner.end(result).await
+    }
+
+    async fn newest(&self, inner: &mut Inner, server: &str) -> Result<Option<Reading>> {
+        let row = inner.server(server).await?;
+        let Some(last_at) = row.last_at else { return Ok(None) };
+        let name: Arc<str> = server.into();
+        if let Some(tail) = row.tail {
+            let fresh = on!(&mut inner.db, db => db.raw(row.id, vec![tail]).await)?;
+            if let [fresh] = fresh.as_slice()
+                && fresh.at == last_at
+                && fresh.position == row.written - 1
+            {
+                let coded = Coded::from_bytes(fresh.at, fresh.run, &fresh.body)
+                    .ok_or_else(|| self.damaged(server, fresh.position))?;
+                inner.learn_runs(vec![fresh.run]).await?;
+                return self.told(inner, &name, fresh.position, &coded).await.map(Some);
+            }
+        }
+        let mut newest = None;
+        let window = last_at..last_at.saturating_add(1);
+        self.walk(inner, &row, &window, Want::Runs, &mut |reading: Reading| {
+            newest = Some(reading);
+            Ok(())
+        })
+        .await?;
+        Ok(newest)
+    }
+
+    /// Visits the readings of a server in the order of time: the last one before the window, then all
+    /// within it. At equal instants they come in the order in which they were written.
+    ///
+    /// # Errors
+    /// 66 when history does not know the server, 65 when what is stored cannot be read, and those of
+    /// the visitor.
+    pub async fn readings(
+        &self,
+        server: &str,
+        window: Window,
+        mut visit: impl FnMut(Reading) -> Result<()> + Send,
+    ) -> Result<()> {
+        let mut inner = self.inner().await?;
+        inner.begin(Mode::Read).await?;
+        let result = match inner.server(server).await {
+            Ok(row) => self.walk(&mut inner, &row, &window, Want::Runs, &mut visit).await,
+            Err(error) => Err(error),
+        };
+        inner.end(result).await
+    }
+
+    /// Visits when and how a server was, as [`readings`](Store::readings) does, and unpacks no sample.
+    ///
+    /// # Errors
+    /// As those of [`readings`](Store::readings).
+    pub async fn points(
+        &self,
+        server: &str,
+        window: Window,
+        mut visit: impl FnMut(Point) -> Result<()> + Send,
+    ) -> Result<()> {
+        let mut inner = self.inner().await?;
+        inner.begin(Mode::Read).await?;
+        let result = match inner.server(server).await {
+            Ok(row) => self.walk(&mut inner, &row, &window, Want::Points, &mut visit).await,
+            Err(error) => Err(error),
+        };
+        inner.end(result).await
+    }
+
+    /// The walk under all of them: sources in the order of their first instant, each opened when the
+    /// walk has come to it, and what is open kept sorted.
+    pub(super) async fn walk<T: Told>(
+        &self,
+        inner: &mut Inner,
+        server: &ServerRow,
+        window: &Window,
+        want: Want,
+        visit: &mut (dyn FnMut(T) -> Result<()> + Send),
+    ) -> Result<()> {
+        let name: Arc<str> = server.name.as_str().into();
+        let sources = sources(inner, server, window).await?;
+        let mut open: Vec<(i64, i64, T)> = Vec::new();
+        let mut before: Option<T> = None;
+        let mut emit = |at: i64, item: T| -> Result<()> {
+            if at < window.start {
+                before = Some(item);
+                return Ok(());
+            }
+            if let Some(before) = before.take() {
+                visit(before)?;
+            }
+            visit(item)
+        };
+        for source in sources {
+            // Nothing that comes later is before this source's first instant.
+            let due = open.partition_point(|(at, ..)| *at < source.from_at());
+            for (at, _, item) in open.drain(..due) {
+                emit(at, item)?;
+            }
+            let coded = self.load(inner, server, &source, want).await?;
+            if want == Want::Runs {
+                inner.learn_runs(coded.iter().map(|(_, coded)| coded.run).collect()).await?;
+            }
+            open.reserve(coded.len());
+            for (position, coded) in coded {
+                if coded.at >= window.end {
+                    continue;
+                }
+                let item = self.told(inner, &name, position, &coded).await?;
+                open.push((coded.at, position, item));
+            }
+            open.sort_by_key(|(at, position, _)| (*at, *position));
+        }
+        for (at, _, item) in open {
+            emit(at, item)?;
+        }
+        match before {
+            Some(before) => visit(before),
+            None => Ok(()),
+        }
+    }
+
+    async fn load(
+        &self,
+        inner: &mut Inner,
+        server: &ServerRow,
+        source: &Source,
+        want: Want,
+    ) -> Result<Vec<(i64, Coded)>> {
+        match source {
+            Source::Segment(row) => {
+                let readings = self.unpack(inner, &server.name, row, want).await?;
+                Ok((row.position..).zip(readings).collect())
+            }
+            Source::Fresh(rows) => {
+                let seqs = rows.iter().map(|fresh| fresh.seq).collect();
+                let rows = on!(&mut inner.db, db => db.raw(server.id, seqs).await)?;
+                let read = rows.into_iter().map(|row| {
+                    Coded::from_bytes(row.at, row.run, &row.body)
+                        .map(|coded| (row.position, coded))
+                        .ok_or_else(|| self.damaged(&server.name, row.position))
+                });
+                read.collect()
+            }
+        }
+    }
+
+    /// The readings of a segment, in the order in which they were written.
+    pub(super) async fn unpack(
+        &self,
+        inner: &mut Inner,
+        server: &str,
+        row: &SegmentRow,
+        want: Want,
+    ) -> Result<Vec<Coded>> {
+        let readings = if want == Want::Points {
+            let bytes = on!(&mut inner.db, db => db.points(row.id).await)?;
+            segment::decode_points(&bytes).map(|points| points.iter().map(Coded::from).collect())
+        } else {
+            let body = on!(&mut inner.db, db => db.body(row.id).await)?;
+            segment::decode(&body)
+        };
+        readings
+            .filter(|readings: &Vec<Coded>| i64::try_from(readings.len()) == Ok(row.readings))
+            .ok_or_else(|| self.damaged(server, row.position))
+    }
+
+    /// A reading in the form in which it is wanted; words that are new here are looked up.
+    pub(super) async fn told<T: Told>(
+        &self,
+        inner: &mut Inner,
+        server: &Arc<str>,
+        position: i64,
+        coded: &Coded,
+    ) -> Result<T> {
+        if let Some(told) = T::told(inner, server, coded) {
+            return Ok(told);
+        }
+        inner.learn_words().await?;
+        T::told(inner, server, coded).ok_or_else(|| self.damaged(server, position))
+    }
+}
+
+/// What a walk can tell a reading as.
+pub(super) trait Told: Sized + Send {
+    fn told(inner: &Inner, server: &Arc<str>, coded: &Coded) -> Option<Self>;
+}
+
+impl Told for Reading {
+    fn told(inner: &Inner, server: &Arc<str>, coded: &Coded) -> Option<Reading> {
+        let run = inner.runs.get(&coded.run).copied()?;
+        coded.reading(server, run, &inner.words)
+    }
+}
+
+impl Told for Point {
+    fn told(inner: &Inner, _server: &Arc<str>, coded: &Coded) -> Option<Point> {
+        Some(Point {
+            at: coded.at,
+            state: coded.state,
+            status: coded.status,
+            party: coded.party,
+            code: inner.words.maybe(coded.code)?,
+        })
+    }
+}
+
+impl Told for Coded {
+    fn told(_inner: &Inner, _server: &Arc<str>, coded: &Coded) -> Option<Coded> {
+        Some(coded.clone())
+    }
+}
+
+impl Known {
+    fn of(row: &ServerRow) -> Known {
+        Known {
+            name: row.name.clone(),
+            first_at: row.first_at,
+            last_at: row.last_at,
+            readings: (row.written - row.kept).unsigned_abs(),
+            removed_at: row.removed_at,
+        }
+    }
+}
+
+enum Source {
+    Segment(SegmentRow),
+    /// Sorted by when they were taken.
+    Fresh(Vec<Fresh>),
+}
+
+impl Source {
+    fn from_at(&self) -> i64 {
+        match self {
+            Source::Segment(row) => row.from_at,
+            Source::Fresh(rows) => rows.first().map_or(i64::MAX, |row| row.at),
+        }
+    }
+}
+
+/// Where the readings of a window are, and the last one before it.
+async fn sources(inner: &mut Inner, server: &ServerRow, window: &Window) -> Result<Vec<Source>> {
+    let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
+    let packed = segments.last().map_or(0, |last| last.position + last.readings);
+    let mut fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
+    let newest_before =
+        segments.iter().filter(|row| row.to_at < window.start).max_by_key(|row| row.to_at);
+    let newest_before = newest_before.map(|row| row.id);
+    let mut sources: Vec<Source> = segments
+        .into_iter()
+        .filter(|row| {
+            let within = row.from_at < window.end && row.to_at >= window.start;
+            within || Some(row.id) == newest_before
+        })
+        .map(Source::Segment)
+        .collect();
+    fresh.sort_by_key(|row| (row.at, row.position));
+    let first = fresh.partition_point(|row| row.at < window.start).saturating_sub(1);
+    let end = fresh.partition_point(|row| row.at < window.end);
+    let fresh = fresh.get(first..end).unwrap_or_default();
+    sources.extend(fresh.chunks(FRESH_AT_ONCE).map(|rows| Source::Fresh(rows.to_vec())));
+    sources.sort_by_key(Source::from_at);
+    Ok(sources)
+}
+
+impl From<&segment::CodedPoint> for Coded {
+    fn from(point: &segment::CodedPoint) -> Coded {
+        Coded {
+            at: point.at,
+            run: 0,
+            origin: crate::model::Origin::Check,
+            vantage: 0,
+            state: point.state,
+            status: point.status,
+            code: point.code,
+            party: point.party,
+            duration: 0,
+            samples: Vec::new(),
+        }
+    }
+}

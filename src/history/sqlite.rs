@@ -1,0 +1,90 @@
+//! History in a file: SQLite, with a log ahead of every write and the disk awaited.
+//!
+//! SQLite blocks, so every call runs on a thread that may. The connection goes there and comes back; a
+//! caller that is dropped in between takes it along, and with it whatever was not committed.
+
+mod open;
+mod packed;
+mod readings;
+mod rest;
+mod trouble;
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+use super::db::Mode;
+use crate::model::{Error, Result};
+
+pub(super) struct Sqlite {
+    path: PathBuf,
+    connection: Option<Connection>,
+    read_only: bool,
+}
+
+impl Sqlite {
+    async fn call<T: Send + 'static>(
+        &mut self,
+        doing: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let path = self.path.clone();
+        let connection = self.connection.take();
+        let task = tokio::task::spawn_blocking(move || {
+            let connection = match connection {
+                Some(connection) => connection,
+                None => open::connect(&path)?.0,
+            };
+            let result = doing(&connection).map_err(|error| trouble::told(&path, &error));
+            Ok::<_, Error>((connection, result))
+        });
+        let (connection, result) = task.await.map_err(|error| {
+            Error::internal(format!("a call of the history database broke off: {error}"))
+        })??;
+        self.connection = Some(connection);
+        result
+    }
+
+    /// Begins a transaction; one that a dropped caller left open is rolled back first.
+    pub async fn begin(&mut self, mode: Mode) -> Result<()> {
+        if mode == Mode::Write && self.read_only {
+            return Err(trouble::read_only(&self.path));
+        }
+        self.call(move |connection| {
+            rollback(connection);
+            connection.execute_batch(match mode {
+                Mode::Read => "BEGIN",
+                Mode::Write => "BEGIN IMMEDIATE",
+            })
+        })
+        .await
+    }
+
+    pub async fn commit(&mut self) -> Result<()> {
+        self.call(|connection| {
+            let result = connection.execute_batch("COMMIT");
+            rollback(connection);
+            result
+        })
+        .await
+    }
+
+    pub async fn rollback(&mut self) -> Result<()> {
+        self.call(|connection| {
+            rollback(connection);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Ends what is open. That it fails is no news: what made it necessary was told.
+fn rollback(connection: &Connection) {
+    if !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+}
+
+/// A head as it is stored.
+fn head(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<super::chain::Head> {
+    row.get(column)
+}

@@ -1,0 +1,20 @@
+//! The arithmetic of history: time, availability, latency, agreements and trends, over plain values.
+//!
+//! Enters: instants in milliseconds since the epoch (UTC), durations in microseconds, points of a
+//! timeline, agreements as values. Leaves: spans, totals, percentiles, verdicts, each with the
+//! definition that it follows. Nothing here opens a file, reads a clock or knows a database, so that
+//! every figure can be checked against a slower way to the same one. Called by history, which rolls
+//! up with it, and by report and the commands above, which show it.
+
+pub mod error;
+pub mod incident;
+pub mod latency;
+#[cfg(test)]
+mod reference;
+pub mod sketch;
+pub mod sla;
+pub mod span;
+pub mod uptime;
+pub mod window;
+
+pub use sketch::Sketch;
