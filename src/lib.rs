@@ -28,6 +28,7 @@ pub mod net;
 pub mod probe;
 pub mod query;
 pub mod render;
+pub mod report;
 pub mod sandbox;
 pub mod serve;
 pub mod stats;
