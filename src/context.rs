@@ -5,6 +5,7 @@
 //! and environment.
 
 mod audit;
+mod history;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};

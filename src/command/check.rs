@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
+use super::record::record;
 use super::selector::SelectorArgs;
 use crate::context::{Context, Outcome, parse_duration, replace_file};
 use crate::fhir::drift::BaselineFile;
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
-use crate::model::{Error, ErrorKind, Exit, Result, ServerReport, Unapproved};
+use crate::model::{Error, ErrorKind, Exit, Origin, Result, ServerReport, Unapproved};
 use crate::probe::{self, CheckName, Checked, Options};
 use crate::render::{CheckRun, Output};
 use crate::view;
@@ -213,11 +214,14 @@ impl Gate<'_> {
             duration_ms: started.elapsed().as_secs_f64() * 1000.0,
             reports,
         };
+        let id = Uuid::new_v4();
+        let recorded = !self.args.no_record
+            && record(self.context, self.inventory, id, Origin::Check, &run.reports).await;
         let meta = view::check::Meta {
             inventory: self.inventory.path.display().to_string(),
-            run_id: Uuid::new_v4().to_string(),
+            run_id: id.to_string(),
+            recorded,
             notes,
-            ..view::check::Meta::default()
         };
         Ok((view::check::output(run, meta), verdict.exit))
     }

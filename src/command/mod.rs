@@ -26,6 +26,7 @@ pub mod maintenance;
 pub mod man;
 pub mod migrate;
 pub mod query;
+mod record;
 pub mod remove;
 pub mod rename;
 pub mod run;

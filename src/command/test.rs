@@ -6,11 +6,12 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::check::exact;
+use super::record::record;
 use crate::context::{Context, Outcome};
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
-use crate::model::{Result, ServerReport};
+use crate::model::{Origin, Result, ServerReport};
 use crate::probe::{self, Checked, Options, Shown};
 use crate::view;
 
@@ -26,6 +27,10 @@ pub struct TestArgs {
     /// How often a failed check is tried again
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
     pub retries: u32,
+
+    /// Leave no trace in the history
+    #[arg(long)]
+    pub no_record: bool,
 }
 
 /// # Errors
@@ -38,9 +43,14 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
     progress.finish();
     // A server in maintenance is tested because somebody asked: it counts.
     let verdict = judge(std::slice::from_ref(&report), FailOn::Warning, true);
+    let id = Uuid::new_v4();
+    let reports = std::slice::from_ref(&report);
+    let recorded =
+        !args.no_record && record(context, &inventory, id, Origin::Test, reports).await;
     let meta = view::check::Meta {
         inventory: inventory.path.display().to_string(),
-        run_id: Uuid::new_v4().to_string(),
+        run_id: id.to_string(),
+        recorded,
         ..view::check::Meta::default()
     };
     let output = view::test::output(report, verdict.exit.0, context.clock.now(), &meta)?;

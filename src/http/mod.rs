@@ -27,6 +27,7 @@ pub use identity::{CertificateFacts, certificate_facts, certificates_in};
 pub use proxy::environment as proxy_environment;
 pub use resolve::Rules;
 pub use retry::parse_retry_after;
+pub use tls::client_config;
 pub use transport::{Identity, Transport};
 
 use crate::model::{Code, HttpFacts, Timing};

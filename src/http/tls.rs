@@ -172,6 +172,22 @@ pub fn config(
     Ok((config, own))
 }
 
+/// Settings of a TLS client that speaks something else than HTTP: a file's certificates, else the
+/// system's, say whom it trusts.
+///
+/// # Errors
+/// A [`Failure`] of stage `Setup` when the file or the trust store cannot be used.
+pub fn client_config(ca: Option<&Path>) -> Result<ClientConfig, Failure> {
+    let verifier = match ca {
+        Some(path) => own_roots(path, false)?,
+        None => system_roots()?,
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| setup("tls.protocol", format!("TLS cannot be set up: {error}")))?;
+    Ok(builder.with_webpki_verifier(verifier).with_no_client_auth())
+}
+
 /// Settings of a client for plain HTTP only: no certificate would be accepted.
 #[must_use]
 pub fn nothing_trusted() -> ClientConfig {

@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::seen::{Seen, windows_of};
 use crate::history::{Level, Rollup, Store};
 use crate::model::{Result, Server};
 use crate::stats::error::Breakdown;
-use crate::stats::latency::Latency;
-use crate::stats::span::Span;
+use crate::stats::latency::{Collect as _, Digest, Latency};
+use crate::stats::span::{Span, Spans};
+use crate::stats::uptime::{Totals, timeline};
 
 /// One check's response times: the whole, then its phases.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -26,6 +28,12 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// How the time of the window was spent.
+    #[must_use]
+    pub fn times(&self) -> &Totals {
+        &self.rollup.times
+    }
+
     #[must_use]
     pub fn errors(&self) -> Breakdown {
         self.rollup.errors().breakdown()
@@ -35,8 +43,7 @@ impl Figures {
     #[must_use]
     pub fn latencies(&self) -> Vec<CheckLatency> {
         let mut all = Vec::new();
-        for (check, phased) in self.rollup.latencies.clone() {
-            let mut phased = phased;
+        for (check, mut phased) in self.rollup.latencies.clone() {
             for (phase, latency) in phased.latencies() {
                 all.push(CheckLatency {
                     check: check.to_string(),
@@ -47,23 +54,63 @@ impl Figures {
         }
         all
     }
+
+    /// Of all checks together.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        let mut all = Digest::default();
+        for phased in self.rollup.latencies.values() {
+            all.merge(&phased.total);
+        }
+        all.latency()
+    }
+
+    /// Those of another server are added.
+    pub fn merge(&mut self, other: &Figures) {
+        self.rollup.merge(&other.rollup);
+    }
 }
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Adds up a window: days and hours that are rolled up, and the readings of what is left at its ends.
-/// Times by the timeline's rule are right only where the window begins and ends with an hour; for
-/// anything that money hangs on, they are made from readings.
+///
+/// Time that no roll-up covers is unknown. Where the inventory has maintenance windows in the window,
+/// the times are made from readings, since a window may have been entered after the roll-up.
 ///
 /// # Errors
 /// When the history cannot be read.
 pub async fn figures(store: &Store, server: &Server, window: Span) -> Result<Figures> {
+    let parts = parts(store, server, window).await?;
     let mut figures = Figures::default();
-    for (_, part) in by_hours(store, server, window, Step::Whole).await? {
-        figures.rollup.merge(&part);
+    for (_, part) in &parts.rolled {
+        figures.rollup.merge(part);
+    }
+    if windows_of(server, window).is_empty() {
+        for edge in &parts.edges {
+            figures.rollup.times.merge(&times(store, server, parts.is_known, *edge).await?);
+        }
+        let times = &mut figures.rollup.times;
+        let missing = window.ms() - times.window_ms;
+        times.window_ms += missing;
+        times.unknown_ms += missing;
+    } else {
+        figures.rollup.times = times(store, server, parts.is_known, window).await?;
+    }
+    for edge in parts.edges {
+        if parts.is_known {
+            figures.rollup.merge(&raw(store, &server.name, edge).await?);
+        }
     }
     Ok(figures)
+}
+
+/// By the timeline's rule, from readings.
+async fn times(store: &Store, server: &Server, is_known: bool, window: Span) -> Result<Totals> {
+    let seen = Seen::load(store, server, is_known, window, 0).await?;
+    let pieces = timeline(&seen.points, window, &seen.rule, &seen.planned);
+    Ok(Totals::of(&pieces, &Spans::one(window), &[]))
 }
 
 /// The same, day by day (UTC): the beginning of each day that has readings, with its figures.
@@ -71,66 +118,81 @@ pub async fn figures(store: &Store, server: &Server, window: Span) -> Result<Fig
 /// # Errors
 /// As [`figures`].
 pub async fn daily(store: &Store, server: &Server, window: Span) -> Result<Vec<(i64, Rollup)>> {
-    by_hours(store, server, window, Step::Days).await
+    let parts = parts(store, server, window).await?;
+    let mut all = parts.rolled;
+    if parts.is_known {
+        for edge in parts.edges {
+            for day in days_of(edge) {
+                let mut rollup = raw(store, &server.name, day).await?;
+                rollup.times = times(store, server, true, day).await?;
+                all.push((day.from, rollup));
+            }
+        }
+    }
+    all.sort_by_key(|(at, _)| *at);
+    let mut days: Vec<(i64, Rollup)> = Vec::new();
+    for (at, part) in all {
+        let day = at.div_euclid(DAY_MS) * DAY_MS;
+        match days.last_mut() {
+            Some((last, sum)) if *last == day => sum.merge(&part),
+            _ => days.push((day, part)),
+        }
+    }
+    days.retain(|(_, day)| day.readings > 0);
+    Ok(days)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// As few parts as it takes.
-    Whole,
-    /// No part crosses midnight UTC, and parts of one day are one.
-    Days,
+/// A window cut into what is rolled up and what is not.
+#[derive(Default)]
+struct Parts {
+    is_known: bool,
+    /// Days and hours, in order, each with its beginning.
+    rolled: Vec<(i64, Rollup)>,
+    /// At both ends of the window.
+    edges: Vec<Span>,
 }
 
-async fn by_hours(
-    store: &Store,
-    server: &Server,
-    window: Span,
-    step: Step,
-) -> Result<Vec<(i64, Rollup)>> {
+async fn parts(store: &Store, server: &Server, window: Span) -> Result<Parts> {
     let known = store.servers().await?.into_iter().find(|known| known.name == server.name);
-    let Some(known) = known else { return Ok(Vec::new()) };
+    let Some(known) = known else {
+        return Ok(Parts { edges: vec![window], ..Parts::default() });
+    };
     let name = &server.name;
-    let up = |at: i64, to: i64| at.div_euclid(to) * to + if at.rem_euclid(to) == 0 { 0 } else { to };
-    let down = |at: i64, to: i64| at.div_euclid(to) * to;
+    let up = |at: i64, step: i64| at.saturating_add(step - 1).div_euclid(step) * step;
+    let down = |at: i64, step: i64| at.div_euclid(step) * step;
     // What is rolled up ends with an hour; nothing behind it is.
     let rolled_to = known.rolled_to.unwrap_or(i64::MIN).min(down(window.to, HOUR_MS));
     let hours = Span::new(up(window.from, HOUR_MS), rolled_to);
-    let mut parts: Vec<(i64, Rollup)> = Vec::new();
     if hours.is_empty() {
-        parts.push((window.from, raw(store, name, window).await?));
-        return Ok(joined(parts, step));
+        return Ok(Parts { is_known: true, rolled: Vec::new(), edges: vec![window] });
     }
     let days = Span::new(up(hours.from, DAY_MS), down(hours.to, DAY_MS));
-    if window.from < hours.from {
-        parts.push((window.from, raw(store, name, Span::new(window.from, hours.from)).await?));
-    }
+    let mut rolled = Vec::new();
     if days.is_empty() {
-        parts.extend(store.rollups(name, Level::Hour, hours.from..hours.to).await?);
+        rolled.extend(store.rollups(name, Level::Hour, hours.from..hours.to).await?);
     } else {
-        parts.extend(store.rollups(name, Level::Hour, hours.from..days.from).await?);
-        parts.extend(store.rollups(name, Level::Day, days.from..days.to).await?);
-        parts.extend(store.rollups(name, Level::Hour, days.to..hours.to).await?);
+        rolled.extend(store.rollups(name, Level::Hour, hours.from..days.from).await?);
+        rolled.extend(store.rollups(name, Level::Day, days.from..days.to).await?);
+        rolled.extend(store.rollups(name, Level::Hour, days.to..hours.to).await?);
     }
-    if hours.to < window.to {
-        parts.push((hours.to, raw(store, name, Span::new(hours.to, window.to)).await?));
-    }
-    Ok(joined(parts, step))
+    let edges = [Span::new(window.from, hours.from), Span::new(hours.to, window.to)];
+    Ok(Parts {
+        is_known: true,
+        rolled,
+        edges: edges.into_iter().filter(|edge| !edge.is_empty()).collect(),
+    })
 }
 
-fn joined(parts: Vec<(i64, Rollup)>, step: Step) -> Vec<(i64, Rollup)> {
-    let mut all: Vec<(i64, Rollup)> = Vec::new();
-    for (at, part) in parts {
-        if part.readings == 0 && part.times == Default::default() {
-            continue;
-        }
-        let day = at.div_euclid(DAY_MS) * DAY_MS;
-        match all.last_mut() {
-            Some((last, sum)) if step == Step::Whole || *last == day => sum.merge(&part),
-            _ => all.push((if step == Step::Whole { at } else { day }, part)),
-        }
+/// A span cut at midnight UTC.
+fn days_of(span: Span) -> Vec<Span> {
+    let mut days = Vec::new();
+    let mut from = span.from;
+    while from < span.to {
+        let to = ((from.div_euclid(DAY_MS) + 1) * DAY_MS).min(span.to);
+        days.push(Span::new(from, to));
+        from = to;
     }
-    all
+    days
 }
 
 async fn raw(store: &Store, name: &str, window: Span) -> Result<Rollup> {

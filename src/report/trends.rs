@@ -7,7 +7,7 @@ use super::figures::daily;
 use super::instant;
 use crate::history::{Rollup, Store};
 use crate::model::{Result, Server};
-use crate::stats::capacity::{self, Crossing};
+use crate::stats::capacity::{self, Crossing, Limit, Side};
 use crate::stats::span::Span;
 use crate::stats::trend::{self, Trend};
 
@@ -23,7 +23,7 @@ pub struct Line {
     /// Null with too few days to say.
     pub trend: Option<Trend>,
     /// The line that must not be crossed, where there is one.
-    pub limit: Option<f64>,
+    pub limit: Option<Limit>,
     /// When it is crossed, if it goes on like that.
     pub crossing: Option<Crossing>,
 }
@@ -49,15 +49,20 @@ pub enum Metric {
     AnswerBytes,
 }
 
-/// How far ahead a crossing is looked for, in days.
-const HORIZON_DAYS: f64 = 365.0;
+/// How far ahead a crossing is looked for.
+const HORIZON_MS: i64 = 366 * 86_400_000;
 
 /// # Errors
 /// When the history cannot be read.
 pub async fn trends(store: &Store, server: &Server, window: Span) -> Result<Vec<Line>> {
     let days = daily(store, server, window).await?;
+    let objective = match &server.agreement {
+        Some(agreement) => super::sla::objective(agreement)?.availability,
+        None => None,
+    };
+    let least = objective.map(|share| Limit { value: share.share() * 100.0, side: Side::Below });
     let mut lines = vec![
-        line(server, Metric::Availability, None, "percent", &days, None, |day| {
+        line(server, Metric::Availability, None, "percent", &days, least, |day| {
             day.times.availability().map(|share| share * 100.0)
         }),
         line(server, Metric::ErrorRate, None, "percent", &days, None, |day| {
@@ -92,7 +97,7 @@ fn line(
     check: Option<&str>,
     unit: &'static str,
     days: &[(i64, Rollup)],
-    limit: Option<f64>,
+    limit: Option<Limit>,
     value: impl Fn(&Rollup) -> Option<f64>,
 ) -> Line {
     let points: Vec<(i64, f64)> =
@@ -100,7 +105,7 @@ fn line(
     let trend = trend::trend(&points);
     let crossing = limit.and_then(|limit| {
         let ends = points.last()?.0;
-        capacity::crossing(trend.as_ref()?, limit, ends, HORIZON_DAYS)
+        capacity::crossing(&points, limit, ends, HORIZON_MS)
     });
     Line {
         server: server.name.clone(),
@@ -127,7 +132,7 @@ fn checks(days: &[(i64, Rollup)]) -> Vec<String> {
 }
 
 /// Above this an answer of the check is slow, in milliseconds.
-fn limit_of(server: &Server, check: &str) -> Option<f64> {
+fn limit_of(server: &Server, check: &str) -> Option<Limit> {
     let thresholds = &server.thresholds;
     let threshold = match check.split('[').next().unwrap_or_default() {
         "health" => thresholds.health,
@@ -135,5 +140,5 @@ fn limit_of(server: &Server, check: &str) -> Option<f64> {
         "search" | "read" | "assert" => thresholds.search,
         _ => return None,
     };
-    Some(threshold.warning.as_secs_f64() * 1000.0)
+    Some(Limit { value: threshold.warning.as_secs_f64() * 1000.0, side: Side::Above })
 }

@@ -1,0 +1,391 @@
+//! `report KIND`: what history says of a window of time, for people, programs and auditors.
+
+pub mod window;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use self::window::{Chosen, WindowArgs};
+use super::record::intervals;
+use super::selector::SelectorArgs;
+use crate::context::{Context, Outcome, replace_file};
+use crate::history::Store;
+use crate::inventory::{Inventory, select};
+use crate::model::{Error, Exit, Result, Server};
+use crate::render::{Format, Output, Style};
+use crate::report::{self, Proof};
+use crate::stats::sla::Verdict;
+use crate::view;
+
+/// Report on availability, response times, errors, agreements and trends, from history
+///
+/// Nothing is asked of a server. A window is [from, to): the last 30 days unless something else is
+/// said. `-o html` makes one page that needs nothing else; `--proof` writes down what everybody can
+/// recompute.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    fhirctl report summary --last 7d\n  \
+    fhirctl report sla 'epic-*' --month 2026-10 --fail-on-breach\n  \
+    fhirctl report availability --month 2026-10 -o html --output-file october.html\n  \
+    fhirctl report sla epic-prod --month 2026-10 --proof proof.json && fhirctl report verify proof.json")]
+pub struct ReportArgs {
+    #[command(subcommand)]
+    pub kind: ReportKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReportKind {
+    /// Every server in a line: availability, outages, response times, errors
+    Summary(CommonArgs),
+    /// Time up, degraded, down, unknown and planned, day by day, and each outage
+    Availability(CommonArgs),
+    /// Response times: mean and percentiles by check and phase
+    Performance(CommonArgs),
+    /// What failed how often: by HTTP class, reason code and FHIR issue type
+    Errors(CommonArgs),
+    /// Agreements kept or breached, with error budget, credits and every outage
+    Sla(SlaArgs),
+    /// Where response times, availability, errors and sizes are heading
+    Trends(CommonArgs),
+    /// When a limit is going to be crossed
+    Capacity(CommonArgs),
+    /// Refused sign-ins, certificates, pins and addresses, and how long each lasted
+    Security(CommonArgs),
+    /// Every outage with its evidence and what was written of it
+    Incident(CommonArgs),
+    Verify(VerifyArgs),
+}
+
+/// Recompute a proof from its own samples
+///
+/// The exit code is 0 when chain and figures are what the proof says, 65 when they are not.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A file that --proof wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    #[command(flatten)]
+    pub selector: SelectorArgs,
+
+    #[command(flatten)]
+    pub window: WindowArgs,
+
+    /// Add servers up: by vendor, organization, or the value of a label
+    #[arg(long, value_name = "vendor|organization|label:KEY")]
+    pub group_by: Option<GroupBy>,
+
+    /// Exit with 2 when an agreement was breached in the window
+    #[arg(long)]
+    pub fail_on_breach: bool,
+
+    /// Write samples, formula and results down, for `report verify` and for anybody's own program
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+
+    /// Write the report into this file, by rename, instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct SlaArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// What is sent to the vendor: this server alone, with evidence, and nothing of ours
+    #[arg(long)]
+    pub for_vendor: bool,
+}
+
+/// By what servers are added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    Vendor,
+    Organization,
+    Label(String),
+}
+
+impl std::str::FromStr for GroupBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<GroupBy, String> {
+        match text {
+            "vendor" => Ok(GroupBy::Vendor),
+            "organization" => Ok(GroupBy::Organization),
+            _ => match text.strip_prefix("label:") {
+                Some(key) if !key.is_empty() => Ok(GroupBy::Label(key.to_owned())),
+                _ => Err("write vendor, organization or label:KEY".to_owned()),
+            },
+        }
+    }
+}
+
+impl GroupBy {
+    fn of(&self, server: &Server) -> String {
+        let value = match self {
+            GroupBy::Vendor => server.vendor.clone(),
+            GroupBy::Organization => server.organization.clone(),
+            GroupBy::Label(key) => server.labels.get(key).cloned(),
+        };
+        value.unwrap_or_else(|| "(none)".to_owned())
+    }
+}
+
+/// # Errors
+/// Exit 64 for a window that cannot be meant, 65 for a proof that does not verify, 66 when nothing
+/// matches or there is no history.
+pub async fn run(args: &ReportArgs, context: &Context) -> Result<Outcome> {
+    let (common, for_vendor) = match &args.kind {
+        ReportKind::Verify(args) => return verify(args, context),
+        ReportKind::Sla(args) => (&args.common, args.for_vendor),
+        ReportKind::Summary(args)
+        | ReportKind::Availability(args)
+        | ReportKind::Performance(args)
+        | ReportKind::Errors(args)
+        | ReportKind::Trends(args)
+        | ReportKind::Capacity(args)
+        | ReportKind::Security(args)
+        | ReportKind::Incident(args) => (args, false),
+    };
+    context.options.output.among(&formats())?;
+    let desk = Desk::open(common, context).await?;
+    if for_vendor && desk.servers.len() != 1 {
+        return Err(Error::usage(format!(
+            "--for-vendor is about one server, and {} match",
+            desk.servers.len()
+        ))
+        .hint("name the server: fhirctl report sla NAME --for-vendor"));
+    }
+    desk.prepare().await;
+    let (output, verdict) = desk.report(&args.kind, for_vendor).await?;
+    if let Some(path) = &common.proof {
+        let proof = desk.proof().await?;
+        replace_file(path, proof.print()?.as_bytes())?;
+    }
+    let verdict = match verdict {
+        None if common.fail_on_breach => report::worst(&desk.agreed().await?),
+        verdict => verdict,
+    };
+    let exit = match verdict {
+        Some(Verdict::Breached) if common.fail_on_breach => Exit::CRITICAL,
+        Some(Verdict::Unknown) if common.fail_on_breach => Exit::UNKNOWN,
+        _ => Exit::OK,
+    };
+    deliver(output, exit, common, context)
+}
+
+fn formats() -> Vec<Format> {
+    let mut formats = Format::ROWS.to_vec();
+    formats.push(Format::Html);
+    formats
+}
+
+fn deliver(
+    output: Output,
+    exit: Exit,
+    args: &CommonArgs,
+    context: &Context,
+) -> Result<Outcome> {
+    match &args.output_file {
+        None => Ok(Outcome { output: Some(output), exit }),
+        Some(path) => {
+            let style = Style { color: false, width: None };
+            let text = crate::render::render(&output, context.options.output, style)?;
+            replace_file(path, text.as_bytes())?;
+            Ok(Outcome { output: None, exit })
+        }
+    }
+}
+
+fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
+    context.options.output.among(Format::ROWS)?;
+    let checked = Proof::read(&args.file)?.verify();
+    let exit = if checked.problems.is_empty() { Exit::OK } else { Exit::DATA };
+    let output = view::report::verified(&args.file.display().to_string(), &checked, exit);
+    Ok(Outcome { output: Some(output), exit })
+}
+
+/// What a report is made from.
+struct Desk<'a> {
+    args: &'a CommonArgs,
+    context: &'a Context,
+    inventory: Inventory,
+    store: Store,
+    servers: Vec<Server>,
+    known: std::collections::HashSet<String>,
+    chosen: Chosen,
+}
+
+impl<'a> Desk<'a> {
+    async fn open(args: &'a CommonArgs, context: &'a Context) -> Result<Desk<'a>> {
+        let inventory = context.load_inventory()?;
+        let chosen = args.window.choose(context.clock.now())?;
+        let servers = select(&inventory, &args.selector.selection())?;
+        let servers = servers.into_iter().cloned().collect();
+        let store = context.look_at_history(&inventory).await?;
+        let known = report::known_names(&store).await?;
+        Ok(Desk { args, context, inventory, store, servers, known, chosen })
+    }
+
+    /// Rolls up what is new. Who may only read gets the same figures from readings, more slowly.
+    async fn prepare(&self) {
+        let rolled =
+            self.store.roll_up(self.context.clock.now(), &intervals(&self.inventory)).await;
+        if let Err(error) = rolled {
+            self.context.verbose(1, &format!("nothing was rolled up: {}", error.message));
+        }
+    }
+
+    fn is_known(&self, server: &Server) -> bool {
+        self.known.contains(&server.name)
+    }
+
+    fn head(&self, kind: &'static str) -> view::report::Head {
+        view::report::Head {
+            kind,
+            generated_at: self.context.clock.now(),
+            inventory: self.inventory.path.display().to_string(),
+            history: self.store.place().to_string(),
+            window: self.chosen.window,
+            zone: self.chosen.zone.clone(),
+            notes: self.notes(),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let without: Vec<&str> = self
+            .servers
+            .iter()
+            .filter(|server| !self.is_known(server))
+            .map(|server| server.name.as_str())
+            .collect();
+        match without.as_slice() {
+            [] => Vec::new(),
+            [one] => vec![format!("History has nothing of {one}.")],
+            many => vec![format!("History has nothing of {} servers, such as {}.", many.len(), many[0])],
+        }
+    }
+
+    async fn report(
+        &self,
+        kind: &ReportKind,
+        for_vendor: bool,
+    ) -> Result<(Output, Option<Verdict>)> {
+        let window = self.chosen.window;
+        let output = match kind {
+            ReportKind::Summary(_) => {
+                view::report::summary::output(self.head("summary"), self.added().await?)
+            }
+            ReportKind::Performance(_) => {
+                let rows = self.added().await?;
+                view::report::performance::output(self.head("performance"), rows)
+            }
+            ReportKind::Errors(_) => {
+                view::report::errors::output(self.head("errors"), self.added().await?)
+            }
+            ReportKind::Availability(_) => {
+                let mut all = Vec::new();
+                for server in &self.servers {
+                    let known = self.is_known(server);
+                    let zone = &self.chosen.zone;
+                    all.push(
+                        report::availability(&self.store, server, known, window, zone).await?,
+                    );
+                }
+                view::report::availability::output(self.head("availability"), all)
+            }
+            ReportKind::Incident(_) => {
+                let mut all = Vec::new();
+                for server in &self.servers {
+                    let known = self.is_known(server);
+                    let zone = &self.chosen.zone;
+                    let one =
+                        report::availability(&self.store, server, known, window, zone).await?;
+                    all.extend(one.incidents);
+                }
+                all.sort_by_key(|outage| outage.from);
+                view::report::incident::output(self.head("incident"), all)
+            }
+            ReportKind::Sla(_) => {
+                let agreed = self.agreed().await?;
+                let verdict = report::worst(&agreed);
+                let head = self.head("sla");
+                let output = match (for_vendor, agreed.first()) {
+                    (true, Some(one)) => view::report::sla::for_vendor(head, one),
+                    (true, None) => {
+                        return Err(Error::usage("nothing was agreed about this server")
+                            .hint("sla: {availability: 99.9%} in the inventory says what was"));
+                    }
+                    (false, _) => view::report::sla::output(head, agreed),
+                };
+                return Ok((output, Some(verdict.unwrap_or(Verdict::Unknown))));
+            }
+            ReportKind::Trends(_) | ReportKind::Capacity(_) => {
+                let mut lines = Vec::new();
+                for server in &self.servers {
+                    lines.extend(report::trends(&self.store, server, window).await?);
+                }
+                if matches!(kind, ReportKind::Trends(_)) {
+                    view::report::trends::output(self.head("trends"), lines)
+                } else {
+                    lines.retain(|line| line.limit.is_some());
+                    view::report::trends::capacity(self.head("capacity"), lines)
+                }
+            }
+            ReportKind::Security(_) => {
+                let mut events = Vec::new();
+                for server in self.servers.iter().filter(|server| self.is_known(server)) {
+                    events.extend(report::security(&self.store, server, window).await?);
+                }
+                events.sort_by_key(|event| event.first);
+                view::report::security::output(self.head("security"), events)
+            }
+            ReportKind::Verify(_) => Output::default(),
+        };
+        Ok((output, None))
+    }
+
+    /// Figures by server, or by what servers are added up by, in the order of the inventory.
+    async fn added(&self) -> Result<Vec<report::Row>> {
+        let mut rows: Vec<report::Row> = Vec::new();
+        for server in &self.servers {
+            let figures = report::figures(&self.store, server, self.chosen.window).await?;
+            let name = match &self.args.group_by {
+                None => server.name.clone(),
+                Some(by) => by.of(server),
+            };
+            match rows.iter_mut().find(|row| self.args.group_by.is_some() && row.name == name) {
+                Some(row) => row.merge(&figures),
+                None => rows.push(report::Row::new(name, server, figures)),
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn agreed(&self) -> Result<Vec<report::Agreed>> {
+        let now = self.context.clock.now().as_millisecond();
+        // Where nobody names a window, it is the period that is running.
+        let window = match self.chosen.is_said {
+            true => self.chosen.window,
+            false => crate::stats::span::Span::new(now - 1, now),
+        };
+        let mut all = Vec::new();
+        for server in &self.servers {
+            let known = self.is_known(server);
+            all.extend(report::sla(&self.store, server, known, window, now).await?);
+        }
+        Ok(all)
+    }
+
+    async fn proof(&self) -> Result<Proof> {
+        let now = self.context.clock.now();
+        let servers: Vec<&Server> =
+            self.servers.iter().filter(|server| self.is_known(server)).collect();
+        report::prove(&self.store, &servers, self.chosen.window, now).await
+    }
+}

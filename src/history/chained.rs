@@ -1,0 +1,118 @@
+//! A piece of a server's chain, for who wants to prove something with it.
+
+use std::sync::Arc;
+
+use super::chain::{self, Head};
+use super::coded::Coded;
+use super::db::{Fresh, Mode, ServerRow, on};
+use super::read::{Anonymous, Want};
+use super::{Inner, Store, Window};
+use crate::model::{Reading, Result};
+
+/// Readings as they were written, one behind the other, with the head before and behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chained {
+    /// The name that the chain begins with.
+    pub born: String,
+    /// Which of the server's readings the first one is, from 0.
+    pub position: u64,
+    /// Hexadecimal.
+    pub before: String,
+    pub after: String,
+    /// Their runs are not told.
+    pub readings: Vec<Reading>,
+}
+
+/// Fresh rows that are read at once.
+const AT_ONCE: usize = 2_000;
+
+impl Store {
+    /// The piece of a server's chain that holds every reading taken within a window: from the first of
+    /// them to the last, in the order of writing, with all that was written between; whole segments.
+    ///
+    /// # Errors
+    /// 66 when history does not know the server, 65 when what is stored cannot be read.
+    pub async fn chained(&self, server: &str, window: Window) -> Result<Chained> {
+        let mut inner = self.inner().await?;
+        inner.begin(Mode::Read).await?;
+        let result = match inner.server(server).await {
+            Ok(row) => self.piece(&mut inner, &row, &window).await,
+            Err(error) => Err(error),
+        };
+        inner.end(result).await
+    }
+
+    async fn piece(
+        &self,
+        inner: &mut Inner,
+        server: &ServerRow,
+        window: &Window,
+    ) -> Result<Chained> {
+        let name: Arc<str> = server.name.as_str().into();
+        let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
+        let packed = segments.last().map_or(server.kept, |last| last.position + last.readings);
+        let fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
+        let meets = |from: i64, to: i64| from < window.end && to >= window.start;
+        let wanted = segments
+            .iter()
+            .filter(|segment| meets(segment.from_at, segment.to_at))
+            .map(|segment| (segment.position, segment.position + segment.readings))
+            .chain(
+                fresh
+                    .iter()
+                    .filter(|row| meets(row.at, row.at))
+                    .map(|row| (row.position, row.position + 1)),
+            );
+        let range = wanted.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
+        let (start, end) = range.unwrap_or((server.written, server.written));
+        let mut piece = Piece { start, before: None, head: server.kept_head, readings: Vec::new() };
+        for row in segments.iter().take_while(|row| row.position < end) {
+            if row.position < start {
+                piece.head = row.after;
+                continue;
+            }
+            for coded in self.unpack(inner, &server.name, row, Want::Samples).await? {
+                let position = start + piece.readings.len() as i64;
+                let Anonymous(reading) = self.told(inner, &name, position, &coded).await?;
+                piece.take(position, reading);
+            }
+        }
+        let last = fresh.partition_point(|row| row.position < end);
+        for rows in fresh[..last].chunks(AT_ONCE) {
+            let seqs = rows.iter().map(|row: &Fresh| row.seq).collect();
+            for raw in on!(&mut inner.db, db => db.raw(server.id, seqs).await)? {
+                let coded = Coded::from_bytes(raw.at, raw.run, &raw.body)
+                    .ok_or_else(|| self.damaged(&server.name, raw.position))?;
+                let Anonymous(reading) = self.told(inner, &name, raw.position, &coded).await?;
+                piece.take(raw.position, reading);
+            }
+        }
+        Ok(Chained {
+            born: server.born.clone(),
+            position: start.unsigned_abs(),
+            before: chain::hex(&piece.before.unwrap_or(piece.head)),
+            after: chain::hex(&piece.head),
+            readings: piece.readings,
+        })
+    }
+}
+
+struct Piece {
+    start: i64,
+    before: Option<Head>,
+    head: Head,
+    readings: Vec<Reading>,
+}
+
+impl Piece {
+    /// The next reading; one before the piece only moves the head.
+    fn take(&mut self, position: i64, reading: Reading) {
+        if position >= self.start {
+            self.before.get_or_insert(self.head);
+        }
+        self.head = chain::advance(&self.head, &reading.text());
+        if position >= self.start {
+            self.readings.push(reading);
+        }
+    }
+}
