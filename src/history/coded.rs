@@ -264,7 +264,7 @@ pub(super) fn unflags(flags: u8) -> Option<(Origin, State, Status)> {
     (flags < 0x40).then_some((origin, state, status_of(flags >> 4)))
 }
 
-fn status_number(status: Status) -> u8 {
+pub(super) fn status_number(status: Status) -> u8 {
     match status {
         Status::Healthy => 0,
         Status::Warning => 1,
@@ -273,7 +273,7 @@ fn status_number(status: Status) -> u8 {
     }
 }
 
-fn status_of(bits: u8) -> Status {
+pub(super) fn status_of(bits: u8) -> Status {
     match bits & 3 {
         0 => Status::Healthy,
         1 => Status::Warning,

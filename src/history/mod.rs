@@ -17,26 +17,44 @@ mod append;
 mod bytes;
 pub mod chain;
 mod coded;
+mod compact;
 mod db;
 mod migrations;
 mod note;
 mod place;
+mod prune;
 mod read;
+mod roll_up;
+mod rollup;
+mod seal;
 mod segment;
+mod servers;
 mod sqlite;
+mod status;
+mod verify;
 mod words;
 
 #[cfg(test)]
 mod arbitrary;
 
 pub use append::Run;
+pub use compact::Compacted;
 pub use note::{LONGEST, Note, NoteKind};
 pub use place::{Host, Place, Server, Settings};
+pub use prune::{Pruned, Retention};
 pub use read::{Known, Point};
+pub use roll_up::RolledUp;
+pub use rollup::{Counted, Level, Rollup};
+pub use seal::Seal;
+pub use status::Status;
+pub use verify::{Problem, ProblemKind, Verification};
 
 use std::collections::HashMap;
 use std::ops::Range;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
@@ -65,6 +83,15 @@ pub(crate) const DAY: i64 = 24 * HOUR;
 /// The beginning of the hour of an instant, UTC, in milliseconds.
 pub(crate) fn hour_of(at: i64) -> i64 {
     at.div_euclid(HOUR) * HOUR
+}
+
+/// The day of an instant, UTC, since the epoch.
+pub(crate) fn day_of(at: i64) -> i64 {
+    at.div_euclid(DAY)
+}
+
+pub(crate) fn date_of(day: i64) -> Option<Date> {
+    Some(Timestamp::from_millisecond(day.checked_mul(DAY)?).ok()?.to_zoned(TimeZone::UTC).date())
 }
 
 impl Store {
@@ -117,6 +144,15 @@ impl Store {
         Error::new(
             ErrorKind::Data,
             format!("history in {} is damaged: {server}, reading {position}, cannot be read", self.place),
+        )
+        .hint("fhirctl history verify shows how far it is whole; restore it from a backup")
+    }
+
+    fn damaged_rollup(&self, server: &str, at: i64) -> Error {
+        let at = Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string());
+        Error::new(
+            ErrorKind::Data,
+            format!("history in {} is damaged: the roll-up of {server} at {at} cannot be read", self.place),
         )
         .hint("fhirctl history verify shows how far it is whole; restore it from a backup")
     }

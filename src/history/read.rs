@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::coded::Coded;
 use super::db::{Fresh, Mode, SegmentRow, ServerRow, on};
 use super::{Inner, Store, Window, segment};
@@ -258,6 +260,15 @@ impl Told for Reading {
     }
 }
 
+/// A reading whose run nobody asked for.
+pub(super) struct Anonymous(pub Reading);
+
+impl Told for Anonymous {
+    fn told(inner: &Inner, server: &Arc<str>, coded: &Coded) -> Option<Anonymous> {
+        coded.reading(server, Uuid::nil(), &inner.words).map(Anonymous)
+    }
+}
+
 impl Told for Point {
     fn told(inner: &Inner, _server: &Arc<str>, coded: &Coded) -> Option<Point> {
         Some(Point {
@@ -267,12 +278,6 @@ impl Told for Point {
             party: coded.party,
             code: inner.words.maybe(coded.code)?,
         })
-    }
-}
-
-impl Told for Coded {
-    fn told(_inner: &Inner, _server: &Arc<str>, coded: &Coded) -> Option<Coded> {
-        Some(coded.clone())
     }
 }
 

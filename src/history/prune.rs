@@ -1,0 +1,77 @@
+//! Letting go of what is older than it is kept for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::db::{Mode, on};
+use super::rollup::Level;
+use super::{DAY, Inner, Store};
+use crate::model::Result;
+
+/// For how long readings and roll-ups are kept; `None` is for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub raw: Option<Duration>,
+    pub hourly: Option<Duration>,
+    pub daily: Option<Duration>,
+}
+
+/// What was let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub readings: u64,
+    pub hours: u64,
+    pub days: u64,
+}
+
+impl Store {
+    /// Deletes what is older than it is kept for, in whole segments and whole days (UTC): pack and roll
+    /// up first. The chain goes on from the first segment that is kept.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn prune(&self, retention: &Retention, now: Timestamp) -> Result<Pruned> {
+        let cut = |kept: Option<Duration>| {
+            let ms = i64::try_from(kept?.as_millis()).ok()?;
+            Some(now.as_millisecond().checked_sub(ms)?.div_euclid(DAY) * DAY)
+        };
+        let (raw, hourly) = (cut(retention.raw), cut(retention.hourly));
+        // An hour that may have to be made anew makes its day anew from all its hours.
+        let hourly = raw.map_or(hourly.filter(|_| false), |raw| hourly.map(|hourly| hourly.min(raw)));
+        let mut inner = self.inner().await?;
+        let mut pruned = Pruned::default();
+        if let Some(before) = raw {
+            for server in on!(&mut inner.db, db => db.servers().await)? {
+                inner.begin(Mode::Write).await?;
+                let result = prune_server(&mut inner, server.id, before).await;
+                pruned.readings += inner.end(result).await?;
+            }
+            on!(&mut inner.db, db => db.prune_runs().await)?;
+        }
+        if let Some(before) = hourly {
+            pruned.hours =
+                on!(&mut inner.db, db => db.prune_rollups(Level::Hour.number(), before).await)?;
+        }
+        if let Some(before) = cut(retention.daily) {
+            pruned.days =
+                on!(&mut inner.db, db => db.prune_rollups(Level::Day.number(), before).await)?;
+        }
+        Ok(pruned)
+    }
+}
+
+async fn prune_server(inner: &mut Inner, server: i64, before: i64) -> Result<u64> {
+    let Some(server) = on!(&mut inner.db, db => db.lock(server).await)? else { return Ok(0) };
+    let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
+    // What is not rolled up yet is not let go. From the front only: the chain has no holes.
+    let before = before.min(server.rolled_to.unwrap_or(i64::MIN));
+    let gone: Vec<_> = segments.into_iter().take_while(|row| row.to_at < before).collect();
+    let Some(last) = gone.last() else { return Ok(0) };
+    let kept = last.position + last.readings;
+    let (head, ids) = (last.after, gone.iter().map(|row| row.id).collect());
+    let pruned_to = server.pruned_to.map_or(before, |known| known.max(before));
+    on!(&mut inner.db, db => db.delete_segments(ids).await)?;
+    on!(&mut inner.db, db => db.set_kept(server.id, kept, head, pruned_to).await)?;
+    Ok((kept - server.kept).unsigned_abs())
+}
