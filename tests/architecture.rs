@@ -48,6 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util::server", &["serve", "sandbox"]),
     ("indicatif", &["context", "command"]),
     ("keyring", &["credentials"]),
+    ("maud", &["render"]),
     ("object_store", &["bulk"]),
     ("octofhir_fhirpath", &["probe", "fhir"]),
     ("octofhir_fhirschema", &["fhir"]),

@@ -26,7 +26,7 @@ fn write(blocks: &[Block], level: usize, text: &mut String) {
             Block::Heading(heading) => {
                 // The first one is the title.
                 let level = if index == 0 && level == 1 { 1 } else { level + 1 };
-                text.push_str(&format!("{} {}\n\n", "#".repeat(level), escaped(heading)));
+                self::heading(level, heading, text);
             }
             Block::Text(row) => {
                 for cell in row {
@@ -52,9 +52,35 @@ fn write(blocks: &[Block], level: usize, text: &mut String) {
                 text.push('\n');
             }
             Block::Indented(blocks) => write(blocks, level + 1, text),
+            Block::Section(section) => {
+                heading(level + 1, &section.title, text);
+                write(&section.blocks, level + 1, text);
+            }
+            Block::Figures(figures) => {
+                for figure in figures {
+                    let (label, value) = (escaped(&figure.label), escaped(&figure.value.text));
+                    let note = escaped(&figure.note);
+                    let note = if note.is_empty() { note } else { format!(" ({note})") };
+                    text.push_str(&format!("- {label}: **{value}**{note}\n"));
+                }
+                text.push('\n');
+            }
+            // What is drawn elsewhere is told in figures here.
+            Block::Chart(chart) => {
+                heading(level + 1, &chart.title, text);
+                text.push_str(&format!(
+                    "{}\n\n{}\n",
+                    escaped(&chart.description),
+                    render(&chart.table)
+                ));
+            }
             Block::Blank => {}
         }
     }
+}
+
+fn heading(level: usize, heading: &str, text: &mut String) {
+    text.push_str(&format!("{} {}\n\n", "#".repeat(level.min(6)), escaped(heading)));
 }
 
 fn line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
@@ -103,7 +129,8 @@ fn escaped_as_is(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::Cell;
+    use crate::render::chart::{Bars, Chart, Plot};
+    use crate::render::{Cell, Figure};
 
     #[test]
     fn pipes_markup_and_lines_do_not_break_the_table() {
@@ -118,6 +145,30 @@ mod tests {
             render(&table),
             "| code | message |\n| --- | --- |\n| tls.hostname_mismatch | a\\|b \
              &lt;script&gt;x&lt;/script&gt; \\[c\\](d) \\_e\\_ ␛\\[0m |\n"
+        );
+    }
+
+    #[test]
+    fn a_chart_is_its_sentence_and_its_table() {
+        let chart = Chart {
+            title: "Errors".to_owned(),
+            description: "Most are *timeouts*.".to_owned(),
+            plot: Plot::Bars(Bars { bars: Vec::new() }),
+            table: Table { head: vec!["code".into()], rows: vec![vec!["tcp.timeout".into()]] },
+        };
+        let figure = Figure {
+            label: "Down".into(),
+            value: Cell::plain("3 min"),
+            note: "budget 43 min".into(),
+        };
+        let blocks = [
+            Block::Heading("Report".to_owned()),
+            Block::section("Why", vec![Block::Figures(vec![figure]), Block::chart(chart)]),
+        ];
+        assert_eq!(
+            document(&blocks),
+            "# Report\n\n## Why\n\n- Down: **3 min** (budget 43 min)\n\n### Errors\n\n\
+             Most are \\*timeouts\\*.\n\n| code |\n| --- |\n| tcp.timeout |\n"
         );
     }
 }

@@ -4,7 +4,9 @@
 //! one who reads it. Called by app, and by commands that write a result to a file; nothing here
 //! computes a verdict.
 
+pub mod chart;
 mod csv;
+mod html;
 mod ics;
 pub mod json;
 mod junit;
@@ -20,7 +22,8 @@ use std::io::Write as _;
 use clap::ValueEnum as _;
 
 pub use output::{
-    Block, Calendar, Case, Cell, CheckRun, Event, Output, Row, Suite, Suites, Table, Tone, Typed,
+    Block, Calendar, Case, Cell, CheckRun, Event, Figure, Output, Page, Row, Section, Suite,
+    Suites, Table, Tone, Typed,
 };
 
 use crate::model::error::io_reason;
@@ -40,6 +43,8 @@ pub enum Format {
     Openmetrics,
     /// A calendar, for expiring
     Ics,
+    /// A page, for report
+    Html,
 }
 
 /// How the human formats are drawn.
@@ -103,6 +108,9 @@ impl Output {
         if self.calendar.is_some() {
             formats.push(Format::Ics);
         }
+        if self.page.is_some() {
+            formats.push(Format::Html);
+        }
         formats
     }
 }
@@ -135,6 +143,7 @@ pub fn render(output: &Output, format: Format, style: Style) -> Result<String> {
         (Format::Junit, _, Some(run)) => junit::render(run),
         (Format::Junit, ..) if let Some(suites) = &output.suites => Ok(junit::suites(suites)),
         (Format::Ics, ..) if let Some(calendar) = &output.calendar => Ok(ics::render(calendar)),
+        (Format::Html, ..) if let Some(page) = &output.page => Ok(html::render(page)),
         (Format::Nagios, _, Some(run)) => Ok(nagios::render(run)),
         (Format::Openmetrics, _, Some(run)) => Ok(openmetrics::render(run)),
         _ => Ok(table::render(&output.document, style)),
@@ -175,5 +184,26 @@ mod tests {
         let error = render(&Output::default(), Format::Csv, style).unwrap_err();
         assert_eq!(error.exit(), crate::model::Exit::USAGE);
         assert_eq!(error.hints, ["formats that fit: table, json, ndjson, yaml"]);
+    }
+
+    #[test]
+    fn a_page_is_written_where_there_is_one_and_refused_elsewhere() {
+        let style = Style { color: false, width: None };
+        let page = Page {
+            title: "A & B".to_owned(),
+            subtitle: String::new(),
+            generated_at: jiff::Timestamp::UNIX_EPOCH,
+            zone: jiff::tz::TimeZone::UTC,
+            language: "en".to_owned(),
+            blocks: vec![Block::text("all is well")],
+        };
+        let output = Output { page: Some(page), ..Output::default() };
+        let text = render(&output, Format::Html, style).unwrap();
+        assert!(
+            text.starts_with("<!DOCTYPE html><html lang=\"en\">") && text.ends_with("</html>\n")
+        );
+        assert!(text.contains("<title>A &amp; B</title>") && text.contains("<p>all is well</p>"));
+        let error = render(&Output::default(), Format::Html, style).unwrap_err();
+        assert_eq!(error.exit(), crate::model::Exit::USAGE);
     }
 }

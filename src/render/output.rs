@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use super::chart::Chart;
 use crate::model::{Result, ServerReport, State, Status};
 
 /// Everything that a command has to say on standard output, in every form it can be said.
@@ -28,6 +30,23 @@ pub struct Output {
     pub suites: Option<Suites>,
     /// The entries of `-o ics`; `None`: nothing here has a date.
     pub calendar: Option<Calendar>,
+    /// What `-o html` says; `None`: this output has no page.
+    pub page: Option<Page>,
+}
+
+/// A page that stands alone, for readers who have no `fhirctl`.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub title: String,
+    /// One line below the title, such as what it is about and from when until when.
+    pub subtitle: String,
+    pub generated_at: jiff::Timestamp,
+    /// By whose clock it is told when it was made.
+    pub zone: TimeZone,
+    /// Of its words, such as `en`.
+    pub language: String,
+    /// Its sections make the table of contents.
+    pub blocks: Vec<Block>,
 }
 
 /// Cases by suite, for build servers.
@@ -128,6 +147,10 @@ pub enum Block {
     Table(Table),
     /// Blocks set in by two columns.
     Indented(Vec<Block>),
+    Section(Section),
+    /// What counts most, large where there is room.
+    Figures(Vec<Figure>),
+    Chart(Box<Chart>),
     Blank,
 }
 
@@ -137,6 +160,34 @@ impl Block {
     pub fn text(text: impl Into<String>) -> Block {
         Block::Text(vec![Cell::plain(text)])
     }
+
+    #[must_use]
+    pub fn section(title: impl Into<String>, blocks: Vec<Block>) -> Block {
+        Block::Section(Section { title: title.into(), blocks })
+    }
+
+    #[must_use]
+    pub fn chart(chart: Chart) -> Block {
+        Block::Chart(Box::new(chart))
+    }
+}
+
+/// A part of a document with a name of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Section {
+    pub title: String,
+    pub blocks: Vec<Block>,
+}
+
+/// A result that stands out.
+#[derive(Clone, Debug, Default)]
+pub struct Figure {
+    /// Such as `Availability`.
+    pub label: String,
+    /// Such as `99.912 %`.
+    pub value: Cell,
+    /// What it is held against, such as `objective 99.9 %`; may be empty.
+    pub note: String,
 }
 
 /// A table with a head and rows of equal length.

@@ -3,8 +3,9 @@
 use anstyle::{AnsiColor, Style as Ansi};
 use comfy_table::ContentArrangement;
 
+use super::chart::{Chart, terminal};
 use super::layout::{Column, column_widths, width, wrap};
-use super::{Block, Cell, Row, Style, Table, Tone};
+use super::{Block, Cell, Figure, Row, Style, Table, Tone};
 use crate::model::text::{one_line, visible};
 
 pub(super) fn render(document: &[Block], style: Style) -> String {
@@ -31,6 +32,18 @@ impl Page {
                 Block::Facts(facts) => self.facts(facts, indent, max),
                 Block::Table(table) => self.table(table, indent, max),
                 Block::Indented(inner) => self.blocks(inner, indent + 2, max),
+                Block::Section(section) => {
+                    self.heading(&section.title, indent, max);
+                    self.blank();
+                    self.blocks(&section.blocks, indent, max);
+                    self.blank();
+                }
+                Block::Figures(figures) => {
+                    let facts: Vec<_> = figures.iter().map(fact).collect();
+                    self.facts(&facts, indent, max);
+                    self.blank();
+                }
+                Block::Chart(chart) => self.chart(chart, indent, max),
             }
         }
     }
@@ -41,6 +54,29 @@ impl Page {
             self.toned(&line, Tone::Strong);
             self.text.push('\n');
         }
+    }
+
+    /// What is next stands apart by one blank line.
+    fn blank(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
+    }
+
+    fn chart(&mut self, chart: &Chart, indent: usize, max: Option<usize>) {
+        self.blank();
+        self.heading(&chart.title, indent, max);
+        self.paragraph(&vec![Cell::toned(&chart.description, Tone::Dim)], indent, max);
+        for row in terminal::rows(chart, max.map(|max| max.saturating_sub(indent))) {
+            self.pad(indent);
+            let end = row.iter().rposition(|cell| !cell.text.trim_end().is_empty());
+            for (index, cell) in row.iter().take(end.map_or(0, |end| end + 1)).enumerate() {
+                let text = if Some(index) == end { cell.text.trim_end() } else { &cell.text };
+                self.toned(text, cell.tone);
+            }
+            self.text.push('\n');
+        }
+        self.blank();
     }
 
     fn verbatim(&mut self, text: &str, indent: usize) {
@@ -166,6 +202,15 @@ impl Page {
     }
 }
 
+/// A result and what it is held against, as a fact.
+fn fact(figure: &Figure) -> (String, Cell) {
+    let note = if figure.note.is_empty() { String::new() } else { format!("  ({})", figure.note) };
+    (
+        figure.label.clone(),
+        Cell { text: format!("{}{note}", figure.value.text), tone: figure.value.tone },
+    )
+}
+
 /// Without controls, and without tabs, whose width depends on where they stand.
 fn readable(text: &str) -> String {
     visible(text).replace('\t', "  ")
@@ -186,6 +231,7 @@ fn ansi(tone: Tone) -> Ansi {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::chart::{Bar, Bars, Plot};
 
     fn drawn(blocks: &[Block], width: Option<u16>) -> String {
         render(blocks, Style { color: false, width })
@@ -249,5 +295,32 @@ mod tests {
             Some(40),
         );
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    }
+
+    #[test]
+    fn sections_and_charts_stand_apart_by_one_blank_line() {
+        let chart = Chart {
+            title: "Errors".to_owned(),
+            description: "One timeout.".to_owned(),
+            plot: Plot::Bars(Bars {
+                bars: vec![Bar {
+                    label: "tcp.timeout".into(),
+                    value: 1.0,
+                    text: "1".into(),
+                    tone: Tone::Bad,
+                }],
+            }),
+            table: Table::default(),
+        };
+        let figure =
+            Figure { label: "Down".into(), value: "3 min".into(), note: "of 43 min".into() };
+        let section = |title: &str| {
+            let chart = Block::chart(chart.clone());
+            Block::section(title, vec![Block::Figures(vec![figure.clone()]), chart])
+        };
+        let bar = "█".repeat(24);
+        let one =
+            format!("Down  3 min  (of 43 min)\n\nErrors\nOne timeout.\ntcp.timeout  1  {bar}\n\n");
+        assert_eq!(drawn(&[section("A"), section("B")], Some(40)), format!("A\n\n{one}B\n\n{one}"));
     }
 }
