@@ -56,6 +56,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Run(args) => block_on(command::run::run(args, context)),
         Command::Doctor(args) => block_on(command::doctor::run(args, context)),
         Command::BulkExport(args) => block_on(command::bulk_export::run(args, context)),
+        Command::Report(args) => block_on(command::report::run(args, context)),
         Command::Audit(args) => command::audit::run(args, context),
         Command::Explain(args) => command::explain::run(args, context),
         Command::Completions(args) => command::completions::run(args, context),

@@ -47,6 +47,7 @@ pub enum Command {
     BulkImport(Box<command::bulk_import::BulkImportArgs>),
     Migrate(Box<command::migrate::MigrateArgs>),
     Run(Box<command::run::JobArgs>),
+    Report(Box<command::report::ReportArgs>),
     Audit(command::audit::AuditArgs),
     Explain(command::explain::ExplainArgs),
     Doctor(command::doctor::DoctorArgs),

@@ -27,6 +27,7 @@ pub mod man;
 pub mod migrate;
 pub mod query;
 mod record;
+pub mod report;
 pub mod remove;
 pub mod rename;
 pub mod run;

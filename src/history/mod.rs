@@ -16,6 +16,7 @@
 mod append;
 mod bytes;
 pub mod chain;
+mod chained;
 mod coded;
 mod compact;
 mod db;
@@ -38,6 +39,7 @@ mod words;
 mod arbitrary;
 
 pub use append::Run;
+pub use chained::Chained;
 pub use compact::Compacted;
 pub use note::{LONGEST, Note, NoteKind};
 pub use place::{Host, Place, Server, Settings};

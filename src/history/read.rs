@@ -20,6 +20,8 @@ pub struct Known {
     pub readings: u64,
     /// When it was taken out of the inventory.
     pub removed_at: Option<i64>,
+    /// Up to when it is rolled up: the end of an hour.
+    pub rolled_to: Option<i64>,
 }
 
 /// When and how a server was: a reading without its samples.
@@ -289,6 +291,7 @@ impl Known {
             last_at: row.last_at,
             readings: (row.written - row.kept).unsigned_abs(),
             removed_at: row.removed_at,
+            rolled_to: row.rolled_to,
         }
     }
 }

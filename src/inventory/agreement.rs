@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::raw_later::{RawHistory, RawPeriod, RawSchedule, RawSla};
+use super::raw_later::{RawHistory, RawSchedule, RawSla};
 use super::{leaf, sign_in};
 use crate::model::{Agreement, Schedule, SecretRef};
 

@@ -203,6 +203,7 @@ pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Inventory
     if !report.problems.is_empty() {
         return Err(report.into_error(text, path));
     }
+    let history = agreement::history(raw.history.as_ref(), &resolver.folder);
     let names = servers.iter().enumerate().map(|(index, s)| (s.name.clone(), index)).collect();
     let groups = raw
         .groups
@@ -210,7 +211,6 @@ pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Inventory
         .into_iter()
         .filter_map(|group| Some(Group { name: group.name?, members: group.members? }))
         .collect();
-    let history = agreement::history(raw.history.as_ref(), &resolver.folder);
     Ok(Inventory { path: path.to_owned(), servers, groups, history, jobs, names })
 }
 

@@ -7,7 +7,7 @@ use super::seen::{Seen, windows_of};
 use crate::history::{Level, Rollup, Store};
 use crate::model::{Result, Server};
 use crate::stats::error::Breakdown;
-use crate::stats::latency::{Collect as _, Digest, Latency};
+use crate::stats::latency::{Digest, Latency};
 use crate::stats::span::{Span, Spans};
 use crate::stats::uptime::{Totals, timeline};
 

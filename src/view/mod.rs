@@ -15,6 +15,7 @@ pub mod human;
 pub mod lint;
 pub mod migrate;
 pub mod query;
+pub mod report;
 pub mod run;
 mod server;
 pub mod sync;
