@@ -141,8 +141,9 @@ pub(super) fn ticks_below(ticks: &[(f64, Tick)], y: f64) -> Markup {
 /// Which end of a text stands at its place, so that none leaves the drawing.
 pub(super) fn anchor(share: f64) -> &'static str {
     match share {
-        share if share < 0.06 => "start",
-        share if share > 0.94 => "end",
+        // Half of `25 Oct` on the narrowest screens.
+        share if share < 0.1 => "start",
+        share if share > 0.88 => "end",
         _ => "middle",
     }
 }

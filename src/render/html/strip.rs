@@ -32,7 +32,7 @@ fn draw_row(row: &StripRow) -> Markup {
     html! {
         div.row {
             span.name { (one_line(&row.label)) }
-            svg.strip height=(HEIGHT) role="img" aria-label=(in_words(row)) {
+            svg class=(density(row.cells.len())) height=(HEIGHT) role="img" aria-label=(in_words(row)) {
                 @for (index, cell) in row.cells.iter().enumerate() {
                     g {
                         title { (one_line(&format!("{}: {}", cell.label, cell.text))) }
@@ -42,6 +42,15 @@ fn draw_row(row: &StripRow) -> Markup {
             }
             span.summary { (one_line(&row.summary)) }
         }
+    }
+}
+
+/// The gaps between days get narrower with them: what is drawn of a day must not be less than its gap.
+fn density(days: usize) -> &'static str {
+    match days {
+        0..=45 => "strip",
+        46..=120 => "strip dense",
+        _ => "strip packed",
     }
 }
 
