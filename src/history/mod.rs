@@ -22,6 +22,7 @@ mod db;
 mod migrations;
 mod note;
 mod place;
+mod postgres;
 mod prune;
 mod read;
 mod roll_up;
@@ -121,7 +122,10 @@ impl Store {
             Place::Sqlite(path) => {
                 sqlite::Sqlite::open(path.clone(), create).await?.map(Db::Sqlite)
             }
-            Place::Postgres(_) => None,
+            Place::Postgres(server) => {
+                let open = postgres::Postgres::open(server.clone(), settings.tls.clone(), create);
+                open.await?.map(|open| Db::Postgres(Box::new(open)))
+            }
         };
         let Some(db) = db else { return Ok(None) };
         let inner = Inner { db, words: Words::default(), runs: HashMap::new() };
@@ -136,7 +140,11 @@ impl Store {
 
     /// The connection. What a caller left open who was dropped is rolled back.
     async fn inner(&self) -> Result<MutexGuard<'_, Inner>> {
-        Ok(self.inner.lock().await)
+        let mut inner = self.inner.lock().await;
+        if on!(&inner.db, db => db.is_open()) {
+            on!(&mut inner.db, db => db.rollback().await)?;
+        }
+        Ok(inner)
     }
 
     /// What the store holds is not what it wrote.

@@ -311,7 +311,7 @@ impl Source {
 /// Where the readings of a window are, and the last one before it.
 async fn sources(inner: &mut Inner, server: &ServerRow, window: &Window) -> Result<Vec<Source>> {
     let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
-    let packed = segments.last().map_or(0, |last| last.position + last.readings);
+    let packed = segments.last().map_or(server.kept, |last| last.position + last.readings);
     let mut fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
     let newest_before =
         segments.iter().filter(|row| row.to_at < window.start).max_by_key(|row| row.to_at);
