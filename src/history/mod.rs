@@ -151,16 +151,23 @@ impl Store {
     fn damaged(&self, server: &str, position: i64) -> Error {
         Error::new(
             ErrorKind::Data,
-            format!("history in {} is damaged: {server}, reading {position}, cannot be read", self.place),
+            format!(
+                "history in {} is damaged: {server}, reading {position}, cannot be read",
+                self.place
+            ),
         )
         .hint("fhirctl history verify shows how far it is whole; restore it from a backup")
     }
 
     fn damaged_rollup(&self, server: &str, at: i64) -> Error {
-        let at = Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string());
+        let at =
+            Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string());
         Error::new(
             ErrorKind::Data,
-            format!("history in {} is damaged: the roll-up of {server} at {at} cannot be read", self.place),
+            format!(
+                "history in {} is damaged: the roll-up of {server} at {at} cannot be read",
+                self.place
+            ),
         )
         .hint("fhirctl history verify shows how far it is whole; restore it from a backup")
     }

@@ -160,7 +160,7 @@ impl Store {
         };
         for source in sources {
             // Nothing that comes later is before this source's first instant.
-            let due = open.partition_point(|(at, ..)| *at < source.from_at());
+            let due = open.partition_point(|(at, ..)| *at < source.begins());
             for (at, _, item) in open.drain(..due) {
                 emit(at, item)?;
             }
@@ -300,7 +300,7 @@ enum Source {
 }
 
 impl Source {
-    fn from_at(&self) -> i64 {
+    fn begins(&self) -> i64 {
         match self {
             Source::Segment(row) => row.from_at,
             Source::Fresh(rows) => rows.first().map_or(i64::MAX, |row| row.at),
@@ -329,7 +329,7 @@ async fn sources(inner: &mut Inner, server: &ServerRow, window: &Window) -> Resu
     let end = fresh.partition_point(|row| row.at < window.end);
     let fresh = fresh.get(first..end).unwrap_or_default();
     sources.extend(fresh.chunks(FRESH_AT_ONCE).map(|rows| Source::Fresh(rows.to_vec())));
-    sources.sort_by_key(Source::from_at);
+    sources.sort_by_key(Source::begins);
     Ok(sources)
 }
 

@@ -43,7 +43,7 @@ pub fn reading(server: &str, at: i64, status: Status) -> Reading {
             connect_us: Some(300),
             tls_us: Some(400),
             first_byte_us: Some(first_byte),
-            transfer_us: (noise % 3 == 0).then_some(0),
+            transfer_us: noise.is_multiple_of(3).then_some(0),
         },
         http_status: Some(if bad { 503 } else { 200 }),
         wire_bytes: 9_000 + noise % 7,
@@ -66,7 +66,10 @@ pub fn reading(server: &str, at: i64, status: Status) -> Reading {
         code: code.clone(),
         party,
         duration_us: 90_000 + noise % 1_000,
-        samples: vec![sample("health", 4_000 + noise % 500), sample("metadata", 60_000 + noise % 20_000)],
+        samples: vec![
+            sample("health", 4_000 + noise % 500),
+            sample("metadata", 60_000 + noise % 20_000),
+        ],
     }
 }
 
@@ -298,10 +301,8 @@ async fn what_a_server_says_is_bounded_and_the_chain_holds_what_is_kept() {
         let mut long = reading("a", MONDAY, Status::Critical);
         long.at = "2026-11-02T00:00:00.123456789Z".parse().unwrap();
         long.samples[0].issue = Some("ä".repeat(500).into());
-        long.samples[0].detail = Some(Box::new(Detail {
-            message: "x".repeat(10_000).into(),
-            ..Detail::default()
-        }));
+        long.samples[0].detail =
+            Some(Box::new(Detail { message: "x".repeat(10_000).into(), ..Detail::default() }));
         long.samples[1].duration_us = u64::MAX;
         store.append(&run_at(MONDAY), &[long]).await.unwrap();
         let last = store.last("a").await.unwrap().unwrap();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use fhirctl::history::{Host, Place, Server};
+use fhirctl::history::{Host, Server};
 use fhirctl::model::Secret;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -158,14 +158,17 @@ impl Drop for Postgres {
     }
 }
 
-pub fn place(server: &Server) -> Place {
-    Place::Postgres(server.clone())
-}
-
 fn run(programs: &Path, data: &Path, port: u16, user: Option<u32>, settings: &[&str]) -> Child {
     let mut command = as_user(&programs.join("postgres"), user);
     command.arg("-D").arg(data).arg("-k").arg(data).args(["-p", &port.to_string()]);
-    command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"]);
+    command.args([
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "fsync=off",
+        "-c",
+        "max_connections=60",
+    ]);
     for setting in settings {
         command.args(["-c", setting]);
     }

@@ -87,7 +87,8 @@ impl Postgres {
     async fn migrate_locked(&mut self) -> Result<()> {
         // Somebody else may have been first.
         let version = self.version().await?.unwrap_or(0);
-        migrations::is_known(MIGRATIONS, version).map_err(|error| error(self.server.to_string()))?;
+        migrations::is_known(MIGRATIONS, version)
+            .map_err(|error| error(self.server.to_string()))?;
         if version == 0 {
             // Who may not make one may use one that is there.
             let there: Option<bool> =
@@ -148,7 +149,10 @@ pub(super) async fn connect(
         Ok(line) => line,
         Err(_) => Err(Error::new(
             crate::model::ErrorKind::Unavailable,
-            format!("history in {server} cannot be reached: no answer within {} s", PATIENCE.as_secs()),
+            format!(
+                "history in {server} cannot be reached: no answer within {} s",
+                PATIENCE.as_secs()
+            ),
         )
         .hint("check the address, and that no firewall is in between")),
     }

@@ -98,8 +98,11 @@ impl Postgres {
 
     /// Drops a partition that has no row. Whoever writes into its month makes it anew.
     async fn drop_empty(&mut self, name: &str) -> Result<()> {
-        let empty: Raw<_> =
-            self.line.client.query_one(&format!("SELECT NOT EXISTS (SELECT FROM {name})"), &[]).await;
+        let empty: Raw<_> = self
+            .line
+            .client
+            .query_one(&format!("SELECT NOT EXISTS (SELECT FROM {name})"), &[])
+            .await;
         let empty: Raw<bool> = empty.and_then(|row| row.try_get(0));
         if !empty.map_err(|error| self.told(&error))? {
             return Ok(());
@@ -136,8 +139,7 @@ impl Postgres {
                 &[&server, &level, &from, &to],
             )
             .await?;
-        let read: Raw<_> =
-            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+        let read: Raw<_> = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
         read.map_err(|error| self.told(&error))
     }
 

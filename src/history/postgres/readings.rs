@@ -73,9 +73,7 @@ impl Postgres {
     }
 
     pub async fn archive(&mut self, id: i64, at: i64) -> Result<()> {
-        self.execute("UPDATE server SET removed_at = $2 WHERE id = $1", &[&id, &at])
-            .await
-            .map(drop)
+        self.execute("UPDATE server SET removed_at = $2 WHERE id = $1", &[&id, &at]).await.map(drop)
     }
 
     pub async fn words(&mut self) -> Result<Vec<(i64, String)>> {
@@ -94,8 +92,7 @@ impl Postgres {
     }
 
     fn words_of(&self, rows: &[Row]) -> Result<Vec<(i64, String)>> {
-        let read: Raw<_> =
-            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+        let read: Raw<_> = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
         read.map_err(|error| self.told(&error))
     }
 
@@ -151,7 +148,10 @@ impl Postgres {
         };
         let run: i64 = run.try_get(0)?;
         let rows = line
-            .query(servers!("WHERE name = ANY($1::text[]) ORDER BY id FOR UPDATE"), &[&batch.servers])
+            .query(
+                servers!("WHERE name = ANY($1::text[]) ORDER BY id FOR UPDATE"),
+                &[&batch.servers],
+            )
             .await?;
         let mut known: BTreeMap<String, Advance> = BTreeMap::new();
         for row in &rows {
@@ -250,9 +250,8 @@ impl Postgres {
         if self.months.contains(&month) {
             return Ok(());
         }
-        let there: Option<bool> = self
-            .value("SELECT to_regclass('fhirctl.' || $1::text) IS NOT NULL", &[&name])
-            .await?;
+        let there: Option<bool> =
+            self.value("SELECT to_regclass('fhirctl.' || $1::text) IS NOT NULL", &[&name]).await?;
         if there != Some(true) {
             self.run(&format!(
                 "BEGIN; SELECT pg_advisory_xact_lock({}); CREATE TABLE IF NOT EXISTS {name} \

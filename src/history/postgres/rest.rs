@@ -30,8 +30,7 @@ impl Postgres {
         let digest = seal.digest.as_slice();
         let sql = "INSERT INTO day_seal (day, digest, sealed_at, heads) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT DO NOTHING";
-        let new =
-            self.execute(sql, &[&seal.day, &digest, &seal.sealed_at, &seal.heads]).await?;
+        let new = self.execute(sql, &[&seal.day, &digest, &seal.sealed_at, &seal.heads]).await?;
         Ok(new == 1)
     }
 

@@ -11,7 +11,8 @@ pub(super) fn told(server: &Server, error: &tokio_postgres::Error) -> Error {
     let Some(database) = error.as_db_error() else { return out_of_reach(server, error) };
     let says = format!("history in {server}: PostgreSQL says: {}", one_line(database.message()));
     let code = database.code();
-    if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+    if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+    {
         return Error::credential(says)
             .hint("check the user in the history URL and the reference history.password")
             .hint("check which users and addresses pg_hba.conf lets in");
@@ -91,7 +92,8 @@ fn out_of_reach(server: &Server, error: &tokio_postgres::Error) -> Error {
     let message = format!("history in {server} cannot be reached: {told}");
     let error = Error::new(ErrorKind::Unavailable, message);
     if is_tls {
-        return error.hint("check the server's certificate and name the CA that signed it: history.ca");
+        return error
+            .hint("check the server's certificate and name the CA that signed it: history.ca");
     }
     error.hint("check that PostgreSQL runs there and listens on that address and port")
 }

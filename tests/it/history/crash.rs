@@ -50,7 +50,11 @@ async fn writers_that_are_killed_leave_every_acknowledged_run_once() {
                 .map(|nth| {
                     let file = notes.path().join(format!("{round}-{nth}"));
                     Command::new(std::env::current_exe().unwrap())
-                        .args(["--exact", "history::crash::a_writer_until_it_is_killed", "--ignored"])
+                        .args([
+                            "--exact",
+                            "history::crash::a_writer_until_it_is_killed",
+                            "--ignored",
+                        ])
                         .env(WRITER, format!("{url}\n{}", file.display()))
                         .stdout(Stdio::null())
                         .stderr(Stdio::null())

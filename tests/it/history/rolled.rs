@@ -5,9 +5,7 @@ use fhirctl::model::{Reading, State, Status};
 use std::time::Duration;
 
 use super::engines::{Engine, engines};
-use super::{
-    DAY, HOUR, MINUTE, MONDAY, assert_whole, instant, read, reading, write, write_hours,
-};
+use super::{DAY, HOUR, MINUTE, MONDAY, assert_whole, instant, read, reading, write, write_hours};
 
 const EVERY_MINUTE: fn(&str) -> Option<i64> = |_| Some(MINUTE);
 const UNKNOWN: fn(&str) -> Option<i64> = |_| None;
@@ -26,7 +24,8 @@ async fn hours_add_up_to_days_and_hold_their_time() {
         let store = engine.open().await;
         write_hours(&store, &["a"], MONDAY + 22 * HOUR, 4).await;
         // Maintenance, then out of use, then a gap of half an hour.
-        for (minute, state) in [(0, State::Maintenance), (1, State::Inactive), (31, State::Active)] {
+        for (minute, state) in [(0, State::Maintenance), (1, State::Inactive), (31, State::Active)]
+        {
             let at = MONDAY + 26 * HOUR + minute * MINUTE;
             let mut one = vec![reading("a", at, Status::Healthy)];
             one[0].state = state;
@@ -35,7 +34,8 @@ async fn hours_add_up_to_days_and_hold_their_time() {
         let rolled = store.roll_up(instant(MONDAY + 28 * HOUR), &EVERY_MINUTE).await.unwrap();
         assert_eq!((rolled.hours, rolled.days), (5, 2));
         let hours = hours(&store, "a").await;
-        let at: Vec<_> = hours.iter().map(|(at, hour)| ((at - MONDAY) / HOUR, hour.readings)).collect();
+        let at: Vec<_> =
+            hours.iter().map(|(at, hour)| ((at - MONDAY) / HOUR, hour.readings)).collect();
         assert_eq!(at, [(22, 60), (23, 60), (24, 60), (25, 60), (26, 3)]);
         let first = &hours[0].1;
         // Minutes 3, 10, … 59.
@@ -74,7 +74,8 @@ async fn rolling_up_bit_by_bit_is_rolling_up_at_once() {
                 write(&bit_by_bit, at, &mut one).await;
                 // Now and then something comes late.
                 if seed >> 59 == 1 {
-                    let mut late = vec![reading("a", at - (seed >> 35) as i64 % (5 * HOUR), status)];
+                    let mut late =
+                        vec![reading("a", at - (seed >> 35) as i64 % (5 * HOUR), status)];
                     write(&bit_by_bit, at, &mut late).await;
                     all.push(late);
                 }
@@ -140,7 +141,7 @@ async fn what_is_old_is_let_go_and_the_chain_goes_on() {
             write_hours(&store, &["a"], MONDAY + day * DAY, 2).await;
         }
         let now = instant(MONDAY + 4 * DAY + HOUR);
-        let days_kept = |days| Some(Duration::from_secs(days * 86_400));
+        let days_kept = |days: u64| Some(Duration::from_secs(days * 86_400));
         let retention = Retention { raw: days_kept(2), hourly: days_kept(3), daily: None };
         store.compact(now).await.unwrap();
         // Nothing is let go that is not rolled up.
@@ -154,7 +155,8 @@ async fn what_is_old_is_let_go_and_the_chain_goes_on() {
         assert_whole(&store, 240).await;
         // What comes late for a day that is gone changes no roll-up of it.
         let before = days(&store, "a").await;
-        write(&store, MONDAY + 4 * DAY, &mut [reading("a", MONDAY + 30_000, Status::Healthy)]).await;
+        write(&store, MONDAY + 4 * DAY, &mut [reading("a", MONDAY + 30_000, Status::Healthy)])
+            .await;
         store.roll_up(now, &EVERY_MINUTE).await.unwrap();
         assert_eq!(days(&store, "a").await, before);
         assert_whole(&store, 241).await;
@@ -196,20 +198,49 @@ async fn whatever_is_changed_behind_its_back_is_found() {
             Engine::Postgres(..) => ("'", "\\x"),
         };
         for (sql, kind, position) in [
-            ("DELETE FROM reading WHERE server = 1 AND position = 70", ProblemKind::Missing, Some(60)),
+            (
+                "DELETE FROM reading WHERE server = 1 AND position = 70",
+                ProblemKind::Missing,
+                Some(60),
+            ),
             ("DELETE FROM reading WHERE server = 1 AND position = 119", ProblemKind::Missing, None),
-            ("UPDATE reading SET at = at + 1 WHERE server = 1 AND position = 70", ProblemKind::Chain, None),
-            ("UPDATE reading SET body = BYTES010203' WHERE server = 1 AND position = 70", ProblemKind::Unreadable, Some(70)),
-            ("UPDATE segment SET points = BYTES00' WHERE server = 1", ProblemKind::Unreadable, Some(0)),
-            ("UPDATE segment SET details = (SELECT details FROM segment WHERE server = 2), \
+            (
+                "UPDATE reading SET at = at + 1 WHERE server = 1 AND position = 70",
+                ProblemKind::Seal,
+                None,
+            ),
+            (
+                "UPDATE reading SET body = BYTES010203' WHERE server = 1 AND position = 70",
+                ProblemKind::Unreadable,
+                Some(70),
+            ),
+            (
+                "UPDATE segment SET points = BYTES00' WHERE server = 1",
+                ProblemKind::Unreadable,
+                Some(0),
+            ),
+            (
+                "UPDATE segment SET details = (SELECT details FROM segment WHERE server = 2), \
               samples = (SELECT samples FROM segment WHERE server = 2), \
-              points = (SELECT points FROM segment WHERE server = 2) WHERE server = 1", ProblemKind::Chain, Some(0)),
+              points = (SELECT points FROM segment WHERE server = 2) WHERE server = 1",
+                ProblemKind::Chain,
+                Some(0),
+            ),
             ("DELETE FROM segment WHERE server = 1", ProblemKind::Missing, Some(0)),
-            ("UPDATE server SET written = written - 1, head = head WHERE id = 1", ProblemKind::Chain, None),
+            ("UPDATE server SET written = written - 1 WHERE id = 1", ProblemKind::Missing, None),
+            ("UPDATE server SET head = kept_head WHERE id = 1", ProblemKind::Chain, None),
             ("DELETE FROM server WHERE id = 1", ProblemKind::Seal, None),
-            ("UPDATE day_seal SET digest = (SELECT head FROM server WHERE id = 1)", ProblemKind::Seal, None),
-            ("UPDATE rollup SET body = (SELECT body FROM rollup WHERE server = 1 AND level = 0 \
-              AND at = 1793577600000) WHERE server = 1 AND level = 0", ProblemKind::Rollup, None),
+            (
+                "UPDATE day_seal SET digest = (SELECT head FROM server WHERE id = 1)",
+                ProblemKind::Seal,
+                None,
+            ),
+            (
+                "UPDATE rollup SET body = (SELECT body FROM rollup WHERE server = 1 AND level = 0 \
+              AND at = 1793577600000) WHERE server = 1 AND level = 0",
+                ProblemKind::Rollup,
+                None,
+            ),
         ] {
             let engine = match &engine {
                 Engine::Sqlite(_) => super::engines::sqlite(),

@@ -40,7 +40,8 @@ async fn a_file_that_is_no_history_is_refused_and_left_alone() {
     refused(&file(&path), ErrorKind::Data, "another program").await;
     assert_eq!(std::fs::read(&path).unwrap(), before);
 
-    refused(&file(&folder.path().join("no/such/h.db")), ErrorKind::CannotCreate, "cannot write").await;
+    refused(&file(&folder.path().join("no/such/h.db")), ErrorKind::CannotCreate, "cannot write")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +92,8 @@ async fn a_database_that_refuses_says_why() {
 
     let mut wrong = tcp.clone();
     wrong.password = Some(Secret::new("not-it".into()));
-    refused(&settings(wrong.clone()), ErrorKind::Credential, "password authentication failed").await;
+    refused(&settings(wrong.clone()), ErrorKind::Credential, "password authentication failed")
+        .await;
     wrong.password = None;
     refused(&settings(wrong), ErrorKind::Credential, "wants a password").await;
     let mut wrong = tcp.clone();
@@ -151,7 +153,9 @@ async fn a_server_is_reached_over_tls_when_its_certificate_is_trusted() {
 fn trusting(pems: &[&str]) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     for pem in pems {
-        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+            .unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
