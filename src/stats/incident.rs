@@ -345,9 +345,7 @@ pub fn summary(incidents: &[Incident], totals: &Totals) -> Summary {
 /// What of an incident lies in the time that counts, added up by the timeline that it was found in.
 #[must_use]
 pub fn counted(incident: &Incident, pieces: &[Piece], counted: &Spans) -> Totals {
-    let first = pieces.partition_point(|piece| piece.span.to <= incident.span.from);
-    let last = pieces.partition_point(|piece| piece.span.from < incident.span.to);
-    Totals::of(&pieces[first..last.max(first)], &counted.clip(incident.span), &[])
+    Totals::within(pieces, incident.span, counted, &[])
 }
 
 #[cfg(test)]

@@ -144,9 +144,7 @@ impl Sketch {
         let mut at = 0;
         let mut missing = Vec::new();
         for (slot, count) in entries {
-            while self.slots.get(at).is_some_and(|here| *here < slot) {
-                at += 1;
-            }
+            at += self.slots[at..].iter().take_while(|here| **here < slot).count();
             match self.slots.get(at) {
                 Some(here) if *here == slot => {
                     self.counts[at] = self.counts[at].saturating_add(count);
@@ -279,6 +277,11 @@ fn put(bytes: &mut Vec<u8>, mut value: u64) {
 
 /// `None` for a number that is cut off, too large, or longer than it has to be.
 fn take(rest: &mut &[u8]) -> Option<u64> {
+    // Most numbers are one byte, and a report reads many millions of them.
+    if let [byte @ 0..0x80, tail @ ..] = *rest {
+        *rest = tail;
+        return Some(u64::from(*byte));
+    }
     let mut value = 0_u64;
     for (at, byte) in rest.iter().enumerate().take(10) {
         let bits = u64::from(byte & 0x7f);

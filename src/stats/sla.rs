@@ -357,10 +357,8 @@ impl Judged {
         let mut from = self.judgement.judged.from;
         let sum = |to: &i64| {
             let span = Span::new(from, *to);
-            let first = self.pieces.partition_point(|piece| piece.span.to <= span.from);
-            let last = self.pieces.partition_point(|piece| piece.span.from < span.to);
-            let pieces = &self.pieces[first..last.max(first)];
-            spent += Totals::of(pieces, &self.counted.clip(span), &self.without).down_ms;
+            let totals = Totals::within(&self.pieces, span, &self.counted, &self.without);
+            spent += totals.down_ms;
             from = from.max(*to);
             spent
         };

@@ -329,6 +329,14 @@ impl Totals {
         totals
     }
 
+    /// The same for a part of the timeline, such as an hour or a day, without a look at the rest.
+    #[must_use]
+    pub fn within(pieces: &[Piece], part: Span, counted: &Spans, without: &[Party]) -> Totals {
+        let first = pieces.partition_point(|piece| piece.span.to <= part.from);
+        let last = pieces.partition_point(|piece| piece.span.from < part.to);
+        Totals::of(&pieces[first..last.max(first)], &counted.clip(part), without)
+    }
+
     /// Adds those of another window, or of another server.
     pub fn merge(&mut self, other: &Totals) {
         self.window_ms += other.window_ms;

@@ -186,7 +186,13 @@ proptest! {
         };
         let mut parts = of(Span::new(story.window.from, cut));
         parts.merge(&of(Span::new(cut, story.window.to)));
-        prop_assert_eq!(parts, of(story.window));
+        prop_assert_eq!(&parts, &of(story.window));
+        let all = pieces(&story);
+        let within = |part| Totals::within(&all, part, &story.counts(), &[]);
+        prop_assert_eq!(
+            within(Span::new(cut, story.window.to)),
+            of(Span::new(cut, story.window.to))
+        );
     }
 
     #[test]
