@@ -57,6 +57,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rusqlite", &["bulk", "history"]),
     // `doctor` shows what the trust store holds.
     ("rustls_native_certs", &["http", "command"]),
+    ("tokio_postgres", &["history"]),
     ("x509_parser", &["http", "net"]),
     ("p12_keystore", &["http"]),
     ("yaml_edit", &["inventory"]),

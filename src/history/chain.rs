@@ -71,10 +71,7 @@ mod tests {
     #[test]
     fn the_chain_is_what_any_sha256_makes_of_its_text() {
         let start = start("a");
-        assert_eq!(
-            hex(&start),
-            "9ac194fb71241a2f677f1ce4822d74ca0873fe31e2a9f356111ec7f536189348"
-        );
+        assert_eq!(hex(&start), "9ac194fb71241a2f677f1ce4822d74ca0873fe31e2a9f356111ec7f536189348");
         assert_eq!(
             hex(&advance(&start, "r|x\n")),
             "1b788cddb88e1a443fa80f2bd7ac54f062df5991eb50526d7847d9f74d2669c1"

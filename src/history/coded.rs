@@ -283,13 +283,8 @@ pub(super) fn status_of(bits: u8) -> Status {
 }
 
 /// The parties as they are numbered in bytes, behind zero for none.
-pub(super) const PARTIES: [Party; 5] = [
-    Party::Ours,
-    Party::Network,
-    Party::IdentityProvider,
-    Party::Vendor,
-    Party::Undetermined,
-];
+pub(super) const PARTIES: [Party; 5] =
+    [Party::Ours, Party::Network, Party::IdentityProvider, Party::Vendor, Party::Undetermined];
 
 pub(super) fn party_number(party: Option<Party>) -> u8 {
     match party {

@@ -65,9 +65,9 @@ impl Store {
             return Ok(nothing);
         };
         let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
-        let (packed, head) = segments
-            .last()
-            .map_or((server.kept, server.kept_head), |last| (last.position + last.readings, last.after));
+        let (packed, head) = segments.last().map_or((server.kept, server.kept_head), |last| {
+            (last.position + last.readings, last.after)
+        });
         let fresh = on!(&mut inner.db, db => db.fresh(&server, packed).await)?;
         // The chain is kept in its order: a day that a jumping clock put between others is packed too.
         let finished = fresh.iter().rposition(|row| day_of(row.written) < today);
@@ -106,7 +106,9 @@ impl Store {
                 });
                 let mut readings = readings.collect::<Result<Vec<Coded>>>()?;
                 if readings.len() != part.len() {
-                    return Err(self.damaged(&server.name, part.first().map_or(0, |row| row.position)));
+                    return Err(
+                        self.damaged(&server.name, part.first().map_or(0, |row| row.position))
+                    );
                 }
                 let mut position = part.first().map_or(0, |row| row.position);
                 while !readings.is_empty() {

@@ -5,12 +5,14 @@
 use uuid::Uuid;
 
 use super::chain::Head;
+use super::postgres::Postgres;
 use super::segment::Body;
 use super::sqlite::Sqlite;
 
 /// A connection to one of the engines.
 pub(super) enum Db {
     Sqlite(Sqlite),
+    Postgres(Box<Postgres>),
 }
 
 /// The same call on whichever engine it is.
@@ -18,6 +20,7 @@ macro_rules! on {
     ($db:expr, $engine:ident => $call:expr) => {
         match $db {
             $crate::history::db::Db::Sqlite($engine) => $call,
+            $crate::history::db::Db::Postgres($engine) => $call,
         }
     };
 }

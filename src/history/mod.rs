@@ -23,6 +23,7 @@ mod db;
 mod migrations;
 mod note;
 mod place;
+mod postgres;
 mod prune;
 mod read;
 mod roll_up;
@@ -123,7 +124,10 @@ impl Store {
             Place::Sqlite(path) => {
                 sqlite::Sqlite::open(path.clone(), create).await?.map(Db::Sqlite)
             }
-            Place::Postgres(_) => None,
+            Place::Postgres(server) => {
+                let open = postgres::Postgres::open(server.clone(), settings.tls.clone(), create);
+                open.await?.map(|open| Db::Postgres(Box::new(open)))
+            }
         };
         let Some(db) = db else { return Ok(None) };
         let inner = Inner { db, words: Words::default(), runs: HashMap::new() };
@@ -138,23 +142,34 @@ impl Store {
 
     /// The connection. What a caller left open who was dropped is rolled back.
     async fn inner(&self) -> Result<MutexGuard<'_, Inner>> {
-        Ok(self.inner.lock().await)
+        let mut inner = self.inner.lock().await;
+        if on!(&inner.db, db => db.is_open()) {
+            on!(&mut inner.db, db => db.rollback().await)?;
+        }
+        Ok(inner)
     }
 
     /// What the store holds is not what it wrote.
     fn damaged(&self, server: &str, position: i64) -> Error {
         Error::new(
             ErrorKind::Data,
-            format!("history in {} is damaged: {server}, reading {position}, cannot be read", self.place),
+            format!(
+                "history in {} is damaged: {server}, reading {position}, cannot be read",
+                self.place
+            ),
         )
         .hint("fhirctl history verify shows how far it is whole; restore it from a backup")
     }
 
     fn damaged_rollup(&self, server: &str, at: i64) -> Error {
-        let at = Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string());
+        let at =
+            Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string());
         Error::new(
             ErrorKind::Data,
-            format!("history in {} is damaged: the roll-up of {server} at {at} cannot be read", self.place),
+            format!(
+                "history in {} is damaged: the roll-up of {server} at {at} cannot be read",
+                self.place
+            ),
         )
         .hint("fhirctl history verify shows how far it is whole; restore it from a backup")
     }

@@ -104,7 +104,8 @@ impl Server {
             return Err(password_in_url());
         }
         let decoded = |text: &str| {
-            percent(text).ok_or_else(|| Error::config("the history URL holds bytes that are no text"))
+            percent(text)
+                .ok_or_else(|| Error::config("the history URL holds bytes that are no text"))
         };
         let mut host = url.host_str().filter(|host| !host.is_empty()).map(str::to_owned);
         let mut port = url.port();
@@ -133,8 +134,9 @@ impl Server {
         }
         let host = match host {
             None => {
-                return Err(Error::config("the history URL names no host")
-                    .hint("write postgres://user@host/database, or ?host=/run/postgresql for a socket"));
+                return Err(Error::config("the history URL names no host").hint(
+                    "write postgres://user@host/database, or ?host=/run/postgresql for a socket",
+                ));
             }
             Some(host) if host.starts_with('/') => Host::Socket(host.into()),
             Some(host) => Host::Name(host.trim_matches(['[', ']']).to_owned()),
@@ -166,10 +168,11 @@ fn wants_tls(mode: Option<&str>, host: &Host) -> Result<bool> {
 }
 
 fn password_in_url() -> Error {
-    Error::config("the history URL holds a password, which would show in logs and process lists").hint(
-        "take it out, and refer to it in the inventory: \
+    Error::config("the history URL holds a password, which would show in logs and process lists")
+        .hint(
+            "take it out, and refer to it in the inventory: \
          history: {url: \"postgres://user@host/database\", password: \"keyring:history/password\"}",
-    )
+        )
 }
 
 fn percent(text: &str) -> Option<String> {
@@ -216,7 +219,9 @@ mod tests {
             let Place::Postgres(server) = parse(text).unwrap() else { panic!("{text}") };
             assert_eq!((server.tls, server.to_string().as_str()), (tls, shown), "{text}");
         }
-        let Place::Postgres(server) = parse("postgres://a%2Bb@localhost/h").unwrap() else { panic!() };
+        let Place::Postgres(server) = parse("postgres://a%2Bb@localhost/h").unwrap() else {
+            panic!()
+        };
         assert_eq!(server.user.as_deref(), Some("a+b"));
     }
 

@@ -162,7 +162,7 @@ impl Store {
         };
         for source in sources {
             // Nothing that comes later is before this source's first instant.
-            let due = open.partition_point(|(at, ..)| *at < source.from_at());
+            let due = open.partition_point(|(at, ..)| *at < source.begins());
             for (at, _, item) in open.drain(..due) {
                 emit(at, item)?;
             }
@@ -303,7 +303,7 @@ enum Source {
 }
 
 impl Source {
-    fn from_at(&self) -> i64 {
+    fn begins(&self) -> i64 {
         match self {
             Source::Segment(row) => row.from_at,
             Source::Fresh(rows) => rows.first().map_or(i64::MAX, |row| row.at),
@@ -314,7 +314,7 @@ impl Source {
 /// Where the readings of a window are, and the last one before it.
 async fn sources(inner: &mut Inner, server: &ServerRow, window: &Window) -> Result<Vec<Source>> {
     let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
-    let packed = segments.last().map_or(0, |last| last.position + last.readings);
+    let packed = segments.last().map_or(server.kept, |last| last.position + last.readings);
     let mut fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
     let newest_before =
         segments.iter().filter(|row| row.to_at < window.start).max_by_key(|row| row.to_at);
@@ -332,7 +332,7 @@ async fn sources(inner: &mut Inner, server: &ServerRow, window: &Window) -> Resu
     let end = fresh.partition_point(|row| row.at < window.end);
     let fresh = fresh.get(first..end).unwrap_or_default();
     sources.extend(fresh.chunks(FRESH_AT_ONCE).map(|rows| Source::Fresh(rows.to_vec())));
-    sources.sort_by_key(Source::from_at);
+    sources.sort_by_key(Source::begins);
     Ok(sources)
 }
 

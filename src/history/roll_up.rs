@@ -190,8 +190,7 @@ impl Store {
         window: &Window,
     ) -> Result<Vec<(i64, Rollup)>> {
         let (from, to) = (window.start, window.end);
-        let rows =
-            on!(&mut inner.db, db => db.rollups(server.id, level.number(), from, to).await)?;
+        let rows = on!(&mut inner.db, db => db.rollups(server.id, level.number(), from, to).await)?;
         let mut read = Vec::with_capacity(rows.len());
         for (at, bytes) in rows {
             let mut rollup = Rollup::from_bytes(&bytes, &inner.words);

@@ -86,8 +86,9 @@ pub(super) fn told(row: &SealRow) -> Option<Seal> {
 
 /// A line a server: its number, how many readings it had, its head, its name.
 fn heads(servers: &[ServerRow]) -> String {
-    let line =
-        |row: &ServerRow| format!("{} {} {} {}\n", row.id, row.written, chain::hex(&row.head), row.name);
+    let line = |row: &ServerRow| {
+        format!("{} {} {} {}\n", row.id, row.written, chain::hex(&row.head), row.name)
+    };
     servers.iter().map(line).collect()
 }
 

@@ -35,8 +35,9 @@ pub(super) struct CodedPoint {
     pub party: Option<Party>,
 }
 
+#[cfg(test)]
 impl CodedPoint {
-    pub fn of(reading: &Coded) -> CodedPoint {
+    fn of(reading: &Coded) -> CodedPoint {
         CodedPoint {
             at: reading.at,
             state: reading.state,
@@ -47,12 +48,15 @@ impl CodedPoint {
     }
 }
 
+/// Which reading, and which sample of it.
+type Place = (usize, usize);
+
 /// Leaves the details of a healthy sample out, but for the first and last of each run of equal
 /// results of its check.
 pub(super) fn drop_details(readings: &mut [Coded]) {
     // By check: the result that goes on, and where it was seen last.
-    let mut runs: HashMap<u64, ((Status, u64, u64), (usize, usize))> = HashMap::new();
-    let mut kept: Vec<(usize, usize)> = Vec::new();
+    let mut runs: HashMap<u64, (_, Place)> = HashMap::new();
+    let mut kept: Vec<Place> = Vec::new();
     for (at, reading) in readings.iter().enumerate() {
         for (nth, sample) in reading.samples.iter().enumerate() {
             let now = (sample.result(), (at, nth));
@@ -122,7 +126,8 @@ fn sample_columns(readings: &[Coded], samples: &[&CodedSample]) -> Vec<u8> {
     out.column(&column(&|r| r.samples.len() as u64));
     // What is nearly the sum of its parts is kept as what it differs by.
     out.signed_column(readings.iter().map(|r| differs(r.duration, sum_of_samples(r))));
-    let column = |of: &dyn Fn(&CodedSample) -> u64| samples.iter().map(|s| of(s)).collect::<Vec<_>>();
+    let column =
+        |of: &dyn Fn(&CodedSample) -> u64| samples.iter().map(|s| of(s)).collect::<Vec<_>>();
     out.column(&column(&|s| s.check));
     out.column(&column(&|s| s.flags().into()));
     out.column(&column(&|s| s.code));

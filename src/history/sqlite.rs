@@ -59,6 +59,11 @@ impl Sqlite {
         .await
     }
 
+    /// Whether a transaction is open.
+    pub fn is_open(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.is_autocommit())
+    }
+
     pub async fn commit(&mut self) -> Result<()> {
         self.call(|connection| {
             let result = connection.execute_batch("COMMIT");

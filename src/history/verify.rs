@@ -95,11 +95,7 @@ impl Store {
         inner.end(result).await
     }
 
-    async fn look_through(
-        &self,
-        inner: &mut Inner,
-        seen: &mut Verification,
-    ) -> Result<(), Stop> {
+    async fn look_through(&self, inner: &mut Inner, seen: &mut Verification) -> Result<(), Stop> {
         let seals = on!(&mut inner.db, db => db.seals().await)?;
         let expected = expected(&seals)?;
         let servers = on!(&mut inner.db, db => db.servers().await)?;
@@ -149,8 +145,9 @@ impl Store {
             seen.readings += rows.len() as u64;
         }
         if walk.position != server.written {
-            let missing = server.written - walk.position;
-            return Err(walk.found(ProblemKind::Missing, None, format!("{missing} readings are missing")));
+            let (there, written) = (walk.position, server.written);
+            let message = format!("{there} readings are there where {written} were written");
+            return Err(walk.found(ProblemKind::Missing, None, message));
         }
         if walk.head != server.head {
             let message = "the chain ends with another hash than the server's row says";
@@ -174,12 +171,20 @@ impl Store {
             return Err(walk.found(ProblemKind::Missing, day, message));
         }
         if row.before != walk.head {
-            return Err(walk.found(ProblemKind::Chain, day, "a segment does not follow the one before"));
+            return Err(walk.found(
+                ProblemKind::Chain,
+                day,
+                "a segment does not follow the one before",
+            ));
         }
         let readings = match self.unpack(inner, &server.name, row, Want::Samples).await {
             Ok(readings) => readings,
             Err(error) if error.kind == ErrorKind::Data => {
-                return Err(walk.found(ProblemKind::Unreadable, day, "a segment cannot be unpacked"));
+                return Err(walk.found(
+                    ProblemKind::Unreadable,
+                    day,
+                    "a segment cannot be unpacked",
+                ));
             }
             Err(error) => return Err(Stop::Failed(error)),
         };
@@ -189,7 +194,10 @@ impl Store {
         }
         if walk.head != row.after {
             walk.position = row.position;
-            let message = format!("the {} readings of a segment are not those that were packed", row.readings);
+            let message = format!(
+                "the {} readings of a segment are not those that were packed",
+                row.readings
+            );
             return Err(walk.found(ProblemKind::Chain, day, message));
         }
         Ok(())
@@ -230,7 +238,11 @@ impl Store {
         let Anonymous(reading) = match told {
             Ok(told) => told,
             Err(error) if error.kind == ErrorKind::Data => {
-                return Err(walk.found(ProblemKind::Unreadable, day, "a reading's words are not there"));
+                return Err(walk.found(
+                    ProblemKind::Unreadable,
+                    day,
+                    "a reading's words are not there",
+                ));
             }
             Err(error) => return Err(Stop::Failed(error)),
         };

@@ -55,12 +55,17 @@ pub(super) fn connect(path: &Path) -> Result<(Connection, bool)> {
             true
         }
         Err(error) => {
-            return Err(Error::cannot_create(path, &error)
-                .hint("name another file with --history sqlite:FILE, or record nothing: --no-record"));
+            return Err(Error::cannot_create(path, &error).hint(
+                "name another file with --history sqlite:FILE, or record nothing: --no-record",
+            ));
         }
     };
     look_at(path)?;
-    let connection = if read_only { reading(path)? } else { Connection::open(path).map_err(|e| trouble::told(path, &e))? };
+    let connection = if read_only {
+        reading(path)?
+    } else {
+        Connection::open(path).map_err(|e| trouble::told(path, &e))?
+    };
     patiently(|| prepare(&connection, path, read_only)).map_err(|error| match error {
         Problem::Sql(error) => trouble::told(path, &error),
         Problem::Told(error) => error,
@@ -72,7 +77,8 @@ pub(super) fn connect(path: &Path) -> Result<(Connection, bool)> {
 fn reading(path: &Path) -> Result<Connection> {
     let log = PathBuf::from(format!("{}-wal", path.display()));
     let whole = std::fs::metadata(log).map_or(true, |log| log.len() == 0);
-    let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let escaped =
+        path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let name = format!("file:{escaped}?mode=ro{}", if whole { "&immutable=1" } else { "" });
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(name, flags).map_err(|error| trouble::told(path, &error))
@@ -117,7 +123,10 @@ fn prepare(connection: &Connection, path: &Path, read_only: bool) -> Result<(), 
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     }
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if migrations::is_known(MIGRATIONS, version).map_err(|error| Problem::Told(error(path.display().to_string())))? && is_ours {
+    if migrations::is_known(MIGRATIONS, version)
+        .map_err(|error| Problem::Told(error(path.display().to_string())))?
+        && is_ours
+    {
         return Ok(());
     }
     if read_only {
@@ -129,7 +138,8 @@ fn prepare(connection: &Connection, path: &Path, read_only: bool) -> Result<(), 
 /// Whether it is ours. A fresh one is nobody's.
 fn whose(connection: &Connection, path: &Path) -> Result<bool, Problem> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match application {
         APPLICATION => Ok(true),
         0 if tables == 0 => Ok(false),
@@ -171,7 +181,9 @@ fn look_at(path: &Path) -> Result<()> {
     }
     let log = std::fs::metadata(format!("{}-wal", path.display())).map_or(0, |log| log.len());
     let number = |at: usize, count: usize| {
-        header.get(at..at + count).map(|bytes| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)))
+        header
+            .get(at..at + count)
+            .map(|bytes| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)))
     };
     let (Some(size), Some(pages)) = (number(16, 2), number(28, 4)) else {
         return Err(trouble::damaged(path, "it ends within its header"));

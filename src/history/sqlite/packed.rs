@@ -23,20 +23,6 @@ impl Sqlite {
         .await
     }
 
-    /// The position behind the last segment.
-    pub async fn packed(&mut self, server: i64) -> Result<i64> {
-        self.call(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT ifnull(max(position + readings), 0) FROM \
-                     (SELECT position, readings FROM segment WHERE server = ?1 \
-                      ORDER BY position DESC LIMIT 1)",
-                )?
-                .query_row([server], |row| row.get(0))
-        })
-        .await
-    }
-
     pub async fn points(&mut self, segment: i64) -> Result<Vec<u8>> {
         self.call(move |connection| {
             connection

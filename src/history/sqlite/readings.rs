@@ -174,7 +174,8 @@ impl Sqlite {
             let mut statement = connection.prepare_cached("SELECT id FROM run WHERE seq = ?1")?;
             let mut found = Vec::with_capacity(rows.len());
             for seq in rows {
-                let id: Option<[u8; 16]> = statement.query_row([seq], |row| row.get(0)).optional()?;
+                let id: Option<[u8; 16]> =
+                    statement.query_row([seq], |row| row.get(0)).optional()?;
                 found.extend(id.map(|id| (seq, Uuid::from_bytes(id))));
             }
             Ok(found)
@@ -185,7 +186,9 @@ impl Sqlite {
 
 fn append(connection: &Connection, batch: &Batch) -> rusqlite::Result<bool> {
     let new = connection
-        .prepare_cached("INSERT OR IGNORE INTO run (id, at, vantage, origin) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare_cached(
+            "INSERT OR IGNORE INTO run (id, at, vantage, origin) VALUES (?1, ?2, ?3, ?4)",
+        )?
         .execute(params![batch.run.as_bytes(), batch.at, batch.vantage, batch.origin])?;
     if new == 0 {
         return Ok(false);
@@ -208,7 +211,13 @@ fn append(connection: &Connection, batch: &Batch) -> rusqlite::Result<bool> {
         let position = advance.take(row.at, &row.text);
         let server = &mut advance.server;
         insert.execute(params![
-            server.id, server.tail, position, run, row.at, batch.at, row.body
+            server.id,
+            server.tail,
+            position,
+            run,
+            row.at,
+            batch.at,
+            row.body
         ])?;
         server.tail = Some(connection.last_insert_rowid());
     }
@@ -216,8 +225,8 @@ fn append(connection: &Connection, batch: &Batch) -> rusqlite::Result<bool> {
         "UPDATE server SET head = ?2, written = ?3, tail = ?4, first_at = ?5, last_at = ?6, \
          removed_at = NULL WHERE id = ?1",
     )?;
-    let mut late = connection
-        .prepare_cached("INSERT OR IGNORE INTO late (server, hour) VALUES (?1, ?2)")?;
+    let mut late =
+        connection.prepare_cached("INSERT OR IGNORE INTO late (server, hour) VALUES (?1, ?2)")?;
     for Advance { server, late: hours } in servers {
         update.execute(params![
             server.id,

@@ -11,8 +11,9 @@ use crate::model::Result;
 impl Sqlite {
     pub async fn seals(&mut self) -> Result<Vec<SealRow>> {
         self.call(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT day, digest, sealed_at, heads FROM day_seal ORDER BY day")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT day, digest, sealed_at, heads FROM day_seal ORDER BY day",
+            )?;
             let row = |row: &Row<'_>| {
                 Ok(SealRow {
                     day: row.get("day")?,
@@ -141,10 +142,8 @@ impl Sqlite {
 
     /// Gives free pages back to the disk.
     pub async fn vacuum(&mut self) -> Result<()> {
-        self.call(|connection| {
-            connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
-        })
-        .await
+        self.call(|connection| connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
+            .await
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn told(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseCorrupt) => damaged(path, &reason),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::new(
             ErrorKind::Resumable,
-            format!("history in {shown} is locked by another process for more than {} s", super::open::PATIENCE.as_secs()),
+            format!(
+                "history in {shown} is locked by another process for more than {} s",
+                super::open::PATIENCE.as_secs()
+            ),
         )
         .hint("see who holds it (fuser, lsof), then run the same command again"),
         Some(ErrorCode::ReadOnly) => read_only(path),
@@ -40,14 +43,18 @@ pub(super) fn read_only(path: &Path) -> Error {
 }
 
 pub(super) fn no_database(path: &Path) -> Error {
-    Error::new(ErrorKind::Data, format!("{} is no SQLite database", path.display()))
-        .hint("name another file with --history sqlite:FILE, or move this one away; it is left as it is")
+    Error::new(ErrorKind::Data, format!("{} is no SQLite database", path.display())).hint(
+        "name another file with --history sqlite:FILE, or move this one away; it is left as it is",
+    )
 }
 
 pub(super) fn foreign(path: &Path) -> Error {
     Error::new(
         ErrorKind::Data,
-        format!("{} is a database of another program: it holds no history of fhirctl", path.display()),
+        format!(
+            "{} is a database of another program: it holds no history of fhirctl",
+            path.display()
+        ),
     )
     .hint("name another file with --history sqlite:FILE; this one is left as it is")
 }
