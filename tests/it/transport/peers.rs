@@ -219,9 +219,12 @@ impl Origin {
         let shared = seen.clone();
         runtime.spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                let mut peers = shared.peers.lock().unwrap();
-                peers.push(peer.ip());
-                tokio::spawn(answer(stream, peers.len(), shared.clone()));
+                let number = {
+                    let mut peers = shared.peers.lock().unwrap();
+                    peers.push(peer.ip());
+                    peers.len()
+                };
+                tokio::spawn(answer(stream, number, shared.clone()));
             }
         });
         Origin { address, seen, _runtime: runtime }
@@ -254,7 +257,8 @@ impl Origin {
 }
 
 async fn answer(stream: tokio::net::TcpStream, number: usize, seen: Arc<Seen>) {
-    if let Some(lost) = seen.loses.lock().unwrap().clone().filter(|_| number % 2 == 1) {
+    let lost = seen.loses.lock().unwrap().clone();
+    if let Some(lost) = lost.filter(|_| number % 2 == 1) {
         let _ = TlsAcceptor::from(lost).accept(stream).await;
         return;
     }
