@@ -58,6 +58,29 @@ impl Authority {
         }
     }
 
+    /// One below this one.
+    pub fn intermediate(&self, name: &str) -> Authority {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let pin = pin(&key);
+        Authority {
+            der: certificate.der().to_vec(),
+            pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+            pin,
+        }
+    }
+
+    /// Shows a certificate and nothing that vouches for it.
+    pub fn server_alone(&self, leaf: &Leaf) -> ServerConfig {
+        let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+        config(vec![leaf.der.clone()], leaf, &versions, None)
+    }
+
     pub fn pem(&self) -> String {
         self.pem.clone()
     }
