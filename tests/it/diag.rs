@@ -31,6 +31,35 @@ fn a_server_that_is_gone_is_named_by_its_layer() {
 }
 
 #[test]
+fn what_is_wrong_with_a_sign_in_is_named_with_who_has_to_act() {
+    for (fault, layer, party, code, words) in [
+        ("clock=10m", "clock", "identity_provider", "auth.clock_skew", "behind the clock"),
+        ("audience", "auth", "ours", "auth.audience", "does not take the audience"),
+    ] {
+        let sandbox = Sandbox::with(&["--auth", "smart-backend", "--sign-in-fault", fault]);
+        let auth = &sandbox.line["servers"][0]["auth"];
+        let value = |name: &str| auth[name].as_str().unwrap();
+        let desk = desk(
+            &sandbox,
+            &format!(
+                ", auth: {{method: smart-backend, client_id: {}, key: \"file:{}\", key_id: {}, algorithm: ES384, \
+                 token_url: \"{}\"}}",
+                value("client_id"),
+                value("secret_file"),
+                value("key_id"),
+                value("token_url"),
+            ),
+        );
+        let (found, exit) = desk.json(&["diag", "s"]);
+        let verdict = &found["verdict"];
+        let named = ["layer", "party", "code"].map(|name| verdict[name].as_str().unwrap_or("none"));
+        assert_eq!(named, [layer, party, code], "{found:#}");
+        assert_eq!(exit, 2);
+        assert!(verdict["message"].as_str().unwrap().contains(words), "{verdict:#}");
+    }
+}
+
+#[test]
 fn the_archive_is_readable_private_and_never_written_over() {
     let sandbox = Sandbox::with(&[]);
     let desk = desk(&sandbox, "");

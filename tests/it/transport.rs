@@ -7,7 +7,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::peers::{Authority, ForwardProxy, Origin};
 use crate::support::{Desk, check, server};
@@ -295,6 +295,36 @@ fn the_end_of_our_own_certificate_is_watched_and_is_ours() {
             assert!(tls["hint"].as_str().unwrap().contains("auth rotate"), "{tls:#}");
         }
     }
+}
+
+#[test]
+fn diag_names_whose_certificate_it_is_that_breaks_a_connection() {
+    // The server does not send what leads from its own certificate to the authority: the vendor's.
+    let bench = Bench::new();
+    let middle = bench.authority.intermediate("middle");
+    bench.origin.show(middle.server_alone(&middle.leaf("server", 300)));
+    let named = |bench: &Bench, entry: &str| {
+        bench.inventory(entry);
+        let (found, code) = bench.desk.json(&["diag", "ehr"]);
+        let verdict = ["layer", "party", "code"].map(|name| found["verdict"][name].clone());
+        (serde_json::to_value(verdict).unwrap(), code, found)
+    };
+    let (verdict, code, found) = named(&bench, "    tls: {ca: ca.pem}\n");
+    assert_eq!(verdict, json!(["tls", "vendor", "tls.untrusted"]), "{found:#}");
+    assert_eq!(code, 2);
+    let message = found["verdict"]["message"].as_str().unwrap();
+    assert!(message.contains("does not send the certificate of CN=middle"), "{message}");
+
+    // Our own has ended, and the server says no more than that it does not take it: ours.
+    let bench = Bench::new();
+    let ended = bench.authority.client("probe", -5);
+    bench.file("own.pem", ended.certificate_pem());
+    bench.file("own.key", ended.key_pem());
+    bench.origin.show(bench.authority.demanding_server());
+    let entry = "    tls: {ca: ca.pem, client_certificate: {certificate: own.pem, key: \"file:own.key\"}}\n";
+    let (verdict, code, found) = named(&bench, entry);
+    assert_eq!(verdict, json!(["tls", "ours", "tls.expired"]), "{found:#}");
+    assert_eq!(code, 2);
 }
 
 #[test]

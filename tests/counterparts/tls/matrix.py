@@ -127,7 +127,7 @@ def ours(port):
     )  # fmt: skip
     if run.returncode > 3:
         sys.exit(f"diag: {run.returncode}: {run.stderr}")
-    return json.loads(run.stdout)["topics"][0]
+    return json.loads(run.stdout)
 
 
 def facts_of_ours(topic):
@@ -223,7 +223,8 @@ for name, command, code, grade, words in CASES:
     port = free_port()
     server = started(command(port), port)
     try:
-        topic = ours(port)
+        found = ours(port)
+        topic, verdict = found["topics"][0], found["verdict"]
         mine, other = facts_of_ours(topic), theirs(port)
     finally:
         server.kill()
@@ -232,6 +233,10 @@ for name, command, code, grade, words in CASES:
     judged = code is None or topic["code"] == code
     judged = judged and (grade is None or rating["grade"] == grade) and words in topic["message"]
     told(judged, f"{name}: {topic['code']}, graded {rating and rating['grade']}: {topic['message']}")
+    if code:
+        party = "ours" if name == "client certificate" else "vendor"
+        named = (verdict["layer"], verdict["party"], verdict["code"])
+        told(named == ("tls", party, code), f"{name}: the verdict names {named}")
     if other is None:
         told((name, "all") in EXPLAINED, f"{name}: sslyze sees nothing ({EXPLAINED.get((name, 'all'))})")
         continue

@@ -58,6 +58,29 @@ impl Authority {
         }
     }
 
+    /// One below this one.
+    pub fn intermediate(&self, name: &str) -> Authority {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let pin = pin(&key);
+        Authority {
+            der: certificate.der().to_vec(),
+            pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+            pin,
+        }
+    }
+
+    /// Shows a certificate and nothing that vouches for it.
+    pub fn server_alone(&self, leaf: &Leaf) -> ServerConfig {
+        let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+        config(vec![leaf.der.clone()], leaf, &versions, None)
+    }
+
     pub fn pem(&self) -> String {
         self.pem.clone()
     }
@@ -219,9 +242,12 @@ impl Origin {
         let shared = seen.clone();
         runtime.spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                let mut peers = shared.peers.lock().unwrap();
-                peers.push(peer.ip());
-                tokio::spawn(answer(stream, peers.len(), shared.clone()));
+                let number = {
+                    let mut peers = shared.peers.lock().unwrap();
+                    peers.push(peer.ip());
+                    peers.len()
+                };
+                tokio::spawn(answer(stream, number, shared.clone()));
             }
         });
         Origin { address, seen, _runtime: runtime }
@@ -254,7 +280,8 @@ impl Origin {
 }
 
 async fn answer(stream: tokio::net::TcpStream, number: usize, seen: Arc<Seen>) {
-    if let Some(lost) = seen.loses.lock().unwrap().clone().filter(|_| number % 2 == 1) {
+    let lost = seen.loses.lock().unwrap().clone();
+    if let Some(lost) = lost.filter(|_| number % 2 == 1) {
         let _ = TlsAcceptor::from(lost).accept(stream).await;
         return;
     }
