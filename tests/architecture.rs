@@ -38,7 +38,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["command"]),
     // It also knows how wide the terminal is.
     ("comfy_table", &["context", "render"]),
-    ("csv", &["render", "inventory"]),
+    ("csv", &["render", "inventory", "history"]),
     ("dialoguer", &["context", "command"]),
     ("hdrhistogram", &["http"]),
     ("hickory_resolver", &["http", "net"]),

@@ -23,10 +23,8 @@ pub(super) async fn record(
     reports: &[ServerReport],
 ) -> bool {
     let now = context.clock.now();
-    let readings: Vec<Reading> = reports
-        .iter()
-        .filter_map(|report| Reading::of(report, run, origin, None, now))
-        .collect();
+    let readings: Vec<Reading> =
+        reports.iter().filter_map(|report| Reading::of(report, run, origin, None, now)).collect();
     if readings.is_empty() {
         return false;
     }

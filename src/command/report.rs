@@ -16,6 +16,7 @@ use crate::model::{Error, Exit, Result, Server};
 use crate::render::{Format, Output, Style};
 use crate::report::{self, Proof};
 use crate::stats::sla::Verdict;
+use crate::stats::span::Span;
 use crate::view;
 
 /// Report on availability, response times, errors, agreements and trends, from history
@@ -185,12 +186,7 @@ fn formats() -> Vec<Format> {
     formats
 }
 
-fn deliver(
-    output: Output,
-    exit: Exit,
-    args: &CommonArgs,
-    context: &Context,
-) -> Result<Outcome> {
+fn deliver(output: Output, exit: Exit, args: &CommonArgs, context: &Context) -> Result<Outcome> {
     match &args.output_file {
         None => Ok(Outcome { output: Some(output), exit }),
         Some(path) => {
@@ -200,6 +196,14 @@ fn deliver(
             Ok(Outcome { output: None, exit })
         }
     }
+}
+
+/// From the beginning to the end of all periods.
+fn running(agreed: &[report::Agreed]) -> Option<Span> {
+    let periods = || agreed.iter().flat_map(|one| &one.periods);
+    let from = periods().map(|period| period.from.as_millisecond()).min()?;
+    let to = periods().map(|period| period.to.as_millisecond()).max()?;
+    Some(Span::new(from, to))
 }
 
 fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
@@ -267,7 +271,9 @@ impl<'a> Desk<'a> {
         match without.as_slice() {
             [] => Vec::new(),
             [one] => vec![format!("History has nothing of {one}.")],
-            many => vec![format!("History has nothing of {} servers, such as {}.", many.len(), many[0])],
+            many => {
+                vec![format!("History has nothing of {} servers, such as {}.", many.len(), many[0])]
+            }
         }
     }
 
@@ -293,9 +299,7 @@ impl<'a> Desk<'a> {
                 for server in &self.servers {
                     let known = self.is_known(server);
                     let zone = &self.chosen.zone;
-                    all.push(
-                        report::availability(&self.store, server, known, window, zone).await?,
-                    );
+                    all.push(report::availability(&self.store, server, known, window, zone).await?);
                 }
                 view::report::availability::output(self.head("availability"), all)
             }
@@ -314,7 +318,10 @@ impl<'a> Desk<'a> {
             ReportKind::Sla(_) => {
                 let agreed = self.agreed().await?;
                 let verdict = report::worst(&agreed);
-                let head = self.head("sla");
+                let mut head = self.head("sla");
+                if !self.chosen.is_said {
+                    head.window = running(&agreed).unwrap_or(head.window);
+                }
                 let output = match (for_vendor, agreed.first()) {
                     (true, Some(one)) => view::report::sla::for_vendor(head, one),
                     (true, None) => {
@@ -372,7 +379,7 @@ impl<'a> Desk<'a> {
         // Where nobody names a window, it is the period that is running.
         let window = match self.chosen.is_said {
             true => self.chosen.window,
-            false => crate::stats::span::Span::new(now - 1, now),
+            false => Span::new(now - 1, now),
         };
         let mut all = Vec::new();
         for server in &self.servers {

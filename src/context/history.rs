@@ -37,7 +37,10 @@ impl Context {
     }
 
     /// The password of PostgreSQL: as the inventory says, else as for every client of it.
-    async fn history_password(&self, inventory: &Inventory) -> Result<Option<crate::model::Secret>> {
+    async fn history_password(
+        &self,
+        inventory: &Inventory,
+    ) -> Result<Option<crate::model::Secret>> {
         let reference = match &inventory.history.password {
             Some(reference) => reference.clone(),
             None if variable("PGPASSWORD").is_some() && !is_set_to_nothing("PGPASSWORD") => {
@@ -47,8 +50,9 @@ impl Context {
         };
         let found = self.credentials(Some(&inventory.path)).resolve(&reference).await;
         found.map(Some).map_err(|error| {
-            Error::new(ErrorKind::Credential, format!("the password of the history: {error}"))
-                .hint("history: {url: …, password: REFERENCE} in the inventory says where it is kept")
+            Error::new(ErrorKind::Credential, format!("the password of the history: {error}")).hint(
+                "history: {url: …, password: REFERENCE} in the inventory says where it is kept",
+            )
         })
     }
 

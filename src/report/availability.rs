@@ -82,11 +82,7 @@ pub async fn availability(
 }
 
 /// The days of a window, each with its share of a timeline.
-pub(super) fn by_day(
-    pieces: &[Piece],
-    window: Span,
-    zone: &jiff::tz::TimeZone,
-) -> Vec<DayFigures> {
+pub(super) fn by_day(pieces: &[Piece], window: Span, zone: &jiff::tz::TimeZone) -> Vec<DayFigures> {
     let mut first = 0;
     days(window, zone)
         .into_iter()

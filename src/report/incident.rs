@@ -82,9 +82,8 @@ pub fn parse_key(text: &str) -> Result<(String, i64)> {
         Some((server.to_owned(), at.parse::<Timestamp>().ok()?.as_millisecond()))
     });
     parts.filter(|(server, _)| !server.is_empty()).ok_or_else(|| {
-        Error::usage(format!("\"{}\" names no incident", text.escape_debug())).hint(
-            "an incident is named SERVER@INSTANT, as `fhirctl incidents list` shows it",
-        )
+        Error::usage(format!("\"{}\" names no incident", text.escape_debug()))
+            .hint("an incident is named SERVER@INSTANT, as `fhirctl incidents list` shows it")
     })
 }
 

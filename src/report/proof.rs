@@ -68,7 +68,7 @@ pub struct Chain {
 }
 
 /// What the readings come to by the rules.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
     pub window_ms: i64,
@@ -77,8 +77,11 @@ pub struct Outcome {
     pub down_ms: i64,
     pub unknown_ms: i64,
     pub maintenance_ms: i64,
-    pub availability: Option<f64>,
-    pub coverage: Option<f64>,
+    /// (up + degraded) ÷ (up + degraded + down) in millionths, rounded down: whole numbers are the
+    /// same in every language. Null when nothing is known.
+    pub availability_millionths: Option<i64>,
+    /// 1 − unknown ÷ (window − maintenance) in millionths, rounded down.
+    pub coverage_millionths: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -127,10 +130,11 @@ pub async fn prove(
     }
     let days = instant(window.from).strftime("%F").to_string()
         ..=instant(window.to).strftime("%F").to_string();
-    let seals = store.seals().await?.into_iter().map(|seal| Sealed {
-        day: seal.day.to_string(),
-        digest: seal.digest,
-    });
+    let seals = store
+        .seals()
+        .await?
+        .into_iter()
+        .map(|seal| Sealed { day: seal.day.to_string(), digest: seal.digest });
     let mut proof = Proof {
         schema: SCHEMA.to_owned(),
         fhirctl_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -198,7 +202,8 @@ impl Proof {
             return Err(wrong("it is larger than 4 GiB".to_owned()));
         }
         let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
-        let proof: Proof = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        let proof: Proof =
+            serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         if proof.schema != SCHEMA {
             return Err(wrong(format!("its schema is {}", proof.schema.escape_debug())));
         }
@@ -250,8 +255,8 @@ impl Proof {
             checked.servers.push(CheckedServer {
                 name: server.name.clone(),
                 readings: server.readings.len(),
-                availability: outcome.availability,
-                coverage: outcome.coverage,
+                availability: outcome.availability_millionths.map(|share| share as f64 / 1e6),
+                coverage: outcome.coverage_millionths.map(|share| share as f64 / 1e6),
                 verified: problems.is_empty(),
             });
             checked.problems.append(&mut problems);
@@ -317,10 +322,18 @@ impl Outcome {
             down_ms: totals.down_ms,
             unknown_ms: totals.unknown_ms,
             maintenance_ms: totals.maintenance_ms,
-            availability: totals.availability(),
-            coverage: totals.coverage(),
+            availability_millionths: millionths(totals.available_ms(), totals.judged_ms()),
+            coverage_millionths: {
+                let due = totals.window_ms - totals.maintenance_ms;
+                millionths(due - totals.unknown_ms, due)
+            },
         }
     }
+}
+
+fn millionths(part: i64, whole: i64) -> Option<i64> {
+    let share = (i128::from(part) * 1_000_000).checked_div(i128::from(whole))?;
+    (whole > 0).then(|| i64::try_from(share).ok()).flatten()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -50,7 +50,9 @@ pub async fn security(store: &Store, server: &Server, window: Span) -> Result<Ve
                 // Another result of the same check ends what it had before.
                 let ended: Vec<_> = open
                     .keys()
-                    .filter(|(check, other)| **check == *sample.check && Some(other.as_str()) != code)
+                    .filter(|(check, other)| {
+                        **check == *sample.check && Some(other.as_str()) != code
+                    })
                     .cloned()
                     .collect();
                 for key in ended {

@@ -107,8 +107,7 @@ impl Seen {
         }
         let interval = interval(scheduled, &points, window);
         let rule = Rule::every(interval.interval_ms);
-        let wide =
-            Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin));
+        let wide = Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin));
         let held = uptime::held(&points, wide, &rule, |index| {
             in_maintenance.get(index).copied().unwrap_or_default()
         });

@@ -98,8 +98,7 @@ pub fn objective(agreement: &Agreement) -> Result<Objective> {
         latency_p50_us: agreement.latency_p50.map(us),
         latency_p95_us: agreement.latency_p95.map(us),
         latency_p99_us: agreement.latency_p99.map(us),
-        period: Period::find(period)
-            .ok_or_else(|| bad(format!("no period is named {period}")))?,
+        period: Period::find(period).ok_or_else(|| bad(format!("no period is named {period}")))?,
         zone: zone(agreement.time_zone.as_deref().unwrap_or("UTC"))?,
         hours: match &agreement.service_hours {
             Some(text) => ServiceHours::parse(text).map_err(bad)?,
@@ -121,9 +120,7 @@ pub fn objective(agreement: &Agreement) -> Result<Objective> {
         credits: agreement
             .credits
             .iter()
-            .map(|(below, credit)| {
-                Ok(Credit { below: percent(below)?, credit: percent(credit)? })
-            })
+            .map(|(below, credit)| Ok(Credit { below: percent(below)?, credit: percent(credit)? }))
             .collect::<Result<_>>()?,
     })
 }
@@ -203,15 +200,12 @@ async fn figures(store: &Store, server: &Server, settled: &Settled) -> Result<Pe
     let judgement = judged.judgement.clone();
     let counted = &judged.counted;
     // Those that count, as the agreement sees them.
-    let inside = judged.pieces.iter().filter(|piece| {
-        !piece.span.intersect(&judgement.judged).is_empty()
-    });
+    let inside =
+        judged.pieces.iter().filter(|piece| !piece.span.intersect(&judgement.judged).is_empty());
     let pieces: Vec<_> = inside.cloned().collect();
     let found = incidents(&pieces, &seen.points, Level::Down, Confirmation::default());
-    let counted_outages: Vec<_> = found
-        .into_iter()
-        .filter(|incident| !counted.clip(incident.span).is_empty())
-        .collect();
+    let counted_outages: Vec<_> =
+        found.into_iter().filter(|incident| !counted.clip(incident.span).is_empty()).collect();
     let ends: Vec<i64> =
         days(judgement.judged, &objective.zone).into_iter().map(|day| day.span.to).collect();
     let spent = judged.spent_at(&ends);
@@ -313,9 +307,8 @@ fn zone_name(zone: &TimeZone) -> String {
 /// The worst verdict of all periods: breached, then unknown, then met; `None` without a period.
 #[must_use]
 pub fn worst(all: &[Agreed]) -> Option<Verdict> {
-    let verdicts = || {
-        all.iter().flat_map(|agreed| &agreed.periods).map(|period| period.judgement.verdict)
-    };
+    let verdicts =
+        || all.iter().flat_map(|agreed| &agreed.periods).map(|period| period.judgement.verdict);
     [Verdict::Breached, Verdict::Unknown, Verdict::Met]
         .into_iter()
         .find(|wanted| verdicts().any(|verdict| verdict == *wanted))

@@ -112,7 +112,10 @@ fn line(
         metric,
         check: check.map(str::to_owned),
         unit,
-        points: points.iter().map(|(at, value)| Point { day: instant(*at), value: *value }).collect(),
+        points: points
+            .iter()
+            .map(|(at, value)| Point { day: instant(*at), value: *value })
+            .collect(),
         trend,
         limit,
         crossing,

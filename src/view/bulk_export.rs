@@ -283,7 +283,7 @@ impl Line {
         matches!(self.phase, "complete" | "complete_with_errors" | "cancelled")
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         json!({
             "export_id": self.identity.id,
             "server": self.identity.server,

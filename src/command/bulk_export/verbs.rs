@@ -93,6 +93,22 @@ pub(super) fn status(args: &StatusArgs, context: &Context) -> Result<Outcome> {
     Ok(Outcome::printed(view::lines("fhirctl/bulk-export-status/v1", &lines)))
 }
 
+/// Exports that are not over, as their ledgers tell.
+///
+/// # Errors
+/// When the folder of ledgers cannot be read.
+pub(in crate::command) fn unfinished(context: &Context) -> Result<Vec<view::Line>> {
+    let mut lines = Vec::new();
+    for folder in all(&state()?)? {
+        match look(&folder) {
+            Ok(line) if line.is_over() => {}
+            Ok(line) => lines.push(line),
+            Err(error) => context.verbose(1, &format!("warning: {}", error.message)),
+        }
+    }
+    Ok(lines)
+}
+
 /// # Errors
 /// When the ledgers cannot be read.
 pub(super) fn list(context: &Context) -> Result<Outcome> {

@@ -4,7 +4,7 @@ use super::{Head, length};
 use crate::render::chart::{Chart, Condition, Lane, LaneSpan, Plot, Timeline};
 use crate::render::{Block, Cell, Output, Table, Tone};
 use crate::report::{Evidence, Outage};
-use crate::view::human::{or_dash, table};
+use crate::view::human::{count, or_dash, table};
 
 /// The report in every form.
 #[must_use]
@@ -130,8 +130,8 @@ pub(super) fn timeline(head: &Head, names: &[&str], outages: &[Outage]) -> Chart
     Chart {
         title: "Outages".to_owned(),
         description: format!(
-            "{} outages, the longest of {}.",
-            outages.len(),
+            "{}, the longest of {}.",
+            count(outages.len(), "outage"),
             length(longest)
         ),
         plot: Plot::Timeline(Timeline { period: head.period(), lanes: lanes.collect() }),

@@ -124,8 +124,10 @@ impl Head {
         for note in &self.notes {
             blocks.push(Block::Text(vec![Cell::toned(note.clone(), Tone::Dim)]));
         }
-        let mut document =
-            vec![Block::Heading(title.to_owned()), Block::Text(vec![Cell::toned(&subtitle, Tone::Dim)])];
+        let mut document = vec![
+            Block::Heading(title.to_owned()),
+            Block::Text(vec![Cell::toned(&subtitle, Tone::Dim)]),
+        ];
         document.push(Block::Blank);
         document.extend(blocks.iter().cloned());
         blocks.push(Block::section("How it is reckoned", formula()));

@@ -25,7 +25,9 @@ pub fn output(head: Head, events: Vec<SecurityEvent>) -> Output {
     let table =
         table(&["server", "check", "code", "first", "ended", "samples", "message"], rows.collect());
     let blocks = match events.is_empty() {
-        true => vec![Block::text("No sign-in was refused, and no certificate, pin or address was wrong.")],
+        true => vec![Block::text(
+            "No sign-in was refused, and no certificate, pin or address was wrong.",
+        )],
         false => vec![Block::Table(table.clone())],
     };
     head.output("Security events", events, table, blocks)

@@ -121,7 +121,8 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
     }
     let mut blocks = vec![Block::Figures(figures)];
     for latency in &judgement.latency {
-        let measured = latency.measured_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms"));
+        let measured =
+            latency.measured_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms"));
         blocks.push(Block::text(format!(
             "{}: {measured}, agreed {:.0} ms",
             latency.percentile, latency.limit_ms
@@ -233,16 +234,7 @@ fn evidence(head: &Head, period: &PeriodFigures) -> Block {
     Block::section(
         "Evidence",
         vec![Block::Table(table(
-            &[
-                "outage",
-                "",
-                "at",
-                "reason",
-                "HTTP",
-                "our request id",
-                "your request id",
-                "address",
-            ],
+            &["outage", "", "at", "reason", "HTTP", "our request id", "your request id", "address"],
             rows,
         ))],
     )
@@ -252,10 +244,10 @@ fn burn_down(one: &Agreed, period: &PeriodFigures) -> Option<Chart> {
     let budget = period.judgement.budget_ms.filter(|budget| *budget > 0)?;
     let left = |spent: i64| 1.0 - spent as f64 / budget as f64;
     let start = Point { at_ms: period.from.as_millisecond(), value: Some(1.0) };
-    let points = period
-        .burned
-        .iter()
-        .map(|burned| Point { at_ms: burned.at.as_millisecond(), value: Some(left(burned.spent_ms)) });
+    let points = period.burned.iter().map(|burned| Point {
+        at_ms: burned.at.as_millisecond(),
+        value: Some(left(burned.spent_ms)),
+    });
     let rows = period.burned.iter().map(|burned| {
         vec![
             Cell::plain(burned.at.to_string()),
@@ -297,7 +289,13 @@ fn span(one: &Agreed, period: &PeriodFigures) -> String {
     let zone = zone(&one.agreement.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
     let from = period.from.to_zoned(zone.clone());
     let to = period.to.to_zoned(zone);
-    if from.day() == 1 && from.date().first_of_month().checked_add(jiff::Span::new().months(1)).is_ok_and(|next| next == to.date()) {
+    if from.day() == 1
+        && from
+            .date()
+            .first_of_month()
+            .checked_add(jiff::Span::new().months(1))
+            .is_ok_and(|next| next == to.date())
+    {
         return from.strftime("%B %Y").to_string();
     }
     format!("{} to {}", from.date(), to.date())

@@ -77,8 +77,11 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
         blocks.push(Block::chart(Chart {
             title: "Time down".to_owned(),
             description: format!(
-                "{} servers were down for a time; the longest was {}, for {}.",
-                worst.len(),
+                "{} down for a time; the longest was {}, for {}.",
+                match worst.len() {
+                    1 => "1 server was".to_owned(),
+                    many => format!("{many} servers were"),
+                },
                 worst[0].name,
                 length(worst[0].times.down_ms)
             ),

@@ -66,7 +66,17 @@ fn rows(head: &Head, lines: &[Line]) -> Table {
         ]
     });
     table(
-        &["server", "figure", "now", "trend", "a day", "95 % interval", "change", "limit", "crossed"],
+        &[
+            "server",
+            "figure",
+            "now",
+            "trend",
+            "a day",
+            "95 % interval",
+            "change",
+            "limit",
+            "crossed",
+        ],
         rows.collect(),
     )
 }

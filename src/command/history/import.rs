@@ -1,0 +1,277 @@
+//! `history import`: what another program has seen, so that history does not start from nothing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use http::Method;
+use jiff::Timestamp;
+use serde::Deserialize;
+use url::Url;
+use uuid::Uuid;
+
+use crate::command::report::window::WindowArgs;
+use crate::context::{Context, Outcome};
+use crate::history::{Foreign, Run, Store, foreign_readings, read_csv, usual_code};
+use crate::http::{Call, Client, Identity};
+use crate::inventory::Inventory;
+use crate::model::{Code, Error, ErrorKind, Origin, Reading, Result, Server, Status};
+use crate::view;
+
+/// Readings that are written in one transaction.
+const AT_ONCE: usize = 5_000;
+/// Prometheus gives at most 11,000 points a series.
+const MOST_POINTS: i64 = 10_000;
+/// Most bytes of one of its answers.
+const MAX_BODY: u64 = 64 << 20;
+
+/// Take in what another program has seen: CSV, or a Prometheus with probe_success
+///
+/// What comes in is marked as imported and appended when it comes, so that a proof shows it. A reading
+/// of the same server and instant that is there already is left out.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A CSV file with a head: at, status, and where they are there server, check, code, party,
+    /// duration_ms, http_status; - is standard input
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "prometheus",
+        conflicts_with = "prometheus"
+    )]
+    pub file: Option<PathBuf>,
+
+    /// The server that it is about, where the file does not say
+    #[arg(long, value_name = "NAME", add = crate::command::complete::servers())]
+    pub server: Option<String>,
+
+    /// The address of a Prometheus; reads probe_success and probe_duration_seconds
+    #[arg(long, value_name = "URL", requires = "server")]
+    pub prometheus: Option<String>,
+
+    /// Which series: label matchers as Prometheus writes them, such as instance="ehr"
+    #[arg(long = "match", value_name = "MATCHERS", default_value = "", requires = "prometheus")]
+    pub matchers: String,
+
+    /// How far apart the samples of Prometheus are taken
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::context::parse_duration)]
+    pub step: Duration,
+
+    #[command(flatten)]
+    pub window: WindowArgs,
+}
+
+pub(super) async fn run(
+    args: &ImportArgs,
+    context: &Context,
+    inventory: &Inventory,
+) -> Result<Outcome> {
+    if let Some(name) = &args.server {
+        crate::command::check::exact(inventory, name)?;
+    }
+    let (source, rows) = match (&args.prometheus, &args.file) {
+        (Some(address), _) => {
+            (address.clone(), from_prometheus(args, address, context, inventory).await?)
+        }
+        (None, Some(path)) => (path.display().to_string(), from_file(args, path)?),
+        (None, None) => return Err(Error::usage("nothing to import: name a file or --prometheus")),
+    };
+    for name in rows.iter().map(|row| &*row.server).collect::<HashSet<_>>() {
+        if inventory.server(name).is_none() {
+            return Err(Error::not_found(format!(
+                "the inventory has no server named \"{}\"; nothing was imported",
+                name.escape_debug()
+            )));
+        }
+    }
+    let store = context.open_history(inventory).await?;
+    let result = keep(context, &store, rows).await;
+    context.audit().outcome(args.server.as_deref(), "history imported", &result);
+    Ok(Outcome::printed(view::history::imported(&source, &result?)))
+}
+
+fn from_file(args: &ImportArgs, path: &std::path::Path) -> Result<Vec<Foreign>> {
+    if path == std::path::Path::new("-") {
+        return read_csv(std::io::stdin().lock(), args.server.as_deref());
+    }
+    let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    read_csv(std::io::BufReader::new(file), args.server.as_deref())
+}
+
+/// Appends what is not there yet; server, how many, and how many were known.
+async fn keep(
+    context: &Context,
+    store: &Store,
+    rows: Vec<Foreign>,
+) -> Result<Vec<(String, u64, u64)>> {
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let all = foreign_readings(rows, Uuid::nil());
+    let known = known(store, &all).await?;
+    let mut fresh = Vec::new();
+    for reading in all {
+        let count = counts.entry(reading.server.to_string()).or_default();
+        match known.contains(&(reading.server.clone(), reading.at.as_millisecond())) {
+            true => count.1 += 1,
+            false => {
+                count.0 += 1;
+                fresh.push(reading);
+            }
+        }
+    }
+    for part in fresh.chunks_mut(AT_ONCE) {
+        let id = Uuid::new_v4();
+        for reading in part.iter_mut() {
+            reading.run = id;
+        }
+        let run = Run { id, at: context.clock.now(), vantage: None, origin: Origin::Import };
+        store.append(&run, part).await?;
+    }
+    Ok(counts.into_iter().map(|(name, (new, known))| (name, new, known)).collect())
+}
+
+/// Instants that history has already.
+async fn known(store: &Store, all: &[Reading]) -> Result<HashSet<(Arc<str>, i64)>> {
+    let mut ranges: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
+    for reading in all {
+        let at = reading.at.as_millisecond();
+        let range = ranges.entry(reading.server.clone()).or_insert((at, at));
+        *range = (range.0.min(at), range.1.max(at));
+    }
+    let names = crate::report::known_names(store).await?;
+    let mut found = HashSet::new();
+    for (server, (from, to)) in ranges {
+        if names.contains(&*server) {
+            store
+                .points(&server, from..to + 1, |point| {
+                    found.insert((server.clone(), point.at));
+                    Ok(())
+                })
+                .await?;
+        }
+    }
+    Ok(found)
+}
+
+/// What `query_range` answers.
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Series>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    /// Seconds since the epoch, and the value as a text.
+    values: Vec<(f64, String)>,
+}
+
+async fn from_prometheus(
+    args: &ImportArgs,
+    address: &str,
+    context: &Context,
+    inventory: &Inventory,
+) -> Result<Vec<Foreign>> {
+    let name = args.server.as_deref().unwrap_or_default();
+    let server = crate::command::check::exact(inventory, name)?;
+    let chosen = args.window.choose(context.clock.now())?;
+    let address = Url::parse(address)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| Error::usage("--prometheus is no address; write http://HOST:PORT"))?;
+    if !address.username().is_empty() || address.password().is_some() {
+        return Err(Error::usage("a password does not belong into a URL"));
+    }
+    let transport = Arc::clone(&context.surroundings(inventory).transport);
+    // Nothing of the server's own is for a Prometheus.
+    let mut plain: Server = server.clone();
+    plain.network.allowed_addresses.clear();
+    let client = Client::beside(&plain, &address, &Identity::default(), transport)
+        .map_err(|failure| Error::new(ErrorKind::Unavailable, failure.message))?;
+    let step = i64::try_from(args.step.as_millis()).unwrap_or(60_000).max(1_000);
+    let mut rows = Vec::new();
+    let mut from = chosen.window.from;
+    while from < chosen.window.to {
+        let to = (from + step * MOST_POINTS).min(chosen.window.to);
+        let range = (from, to - 1, step);
+        let success = ask(&client, &address, "probe_success", &args.matchers, range).await?;
+        let took = ask(&client, &address, "probe_duration_seconds", &args.matchers, range).await?;
+        let took: BTreeMap<i64, f64> = took.into_iter().collect();
+        rows.extend(success.into_iter().filter_map(|(at, value)| {
+            let status = if value >= 1.0 { Status::Healthy } else { Status::Critical };
+            let code = usual_code(status);
+            let seconds = took.get(&at).copied().unwrap_or(0.0).clamp(0.0, 1e6);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+            Some(Foreign {
+                server: name.into(),
+                at: Timestamp::from_millisecond(at).ok()?,
+                check: "probe".into(),
+                status,
+                party: code.map(Code::party),
+                code: code.map(|code| code.as_str().into()),
+                duration_us: (seconds * 1e6) as u64,
+                http_status: None,
+            })
+        }));
+        from = to;
+    }
+    Ok(rows)
+}
+
+/// One series of one metric, as milliseconds since the epoch and values.
+async fn ask(
+    client: &Client,
+    address: &Url,
+    metric: &str,
+    matchers: &str,
+    (from, to, step): (i64, i64, i64),
+) -> Result<Vec<(i64, f64)>> {
+    let mut url = address.clone();
+    let path = format!("{}/api/v1/query_range", address.path().trim_end_matches('/'));
+    url.set_path(&path);
+    let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
+    url.query_pairs_mut()
+        .append_pair("query", &format!("{metric}{{{matchers}}}"))
+        .append_pair("start", &seconds(from))
+        .append_pair("end", &seconds(to))
+        .append_pair("step", &seconds(step));
+    let call = Call {
+        method: Method::GET,
+        url: &url,
+        accept: "application/json",
+        headers: &[],
+        credential: None,
+        body: None,
+        deadline: Instant::now() + Duration::from_secs(60),
+    };
+    let exchange = client.receive(&call, MAX_BODY).await.map_err(|failure| {
+        Error::new(ErrorKind::Unavailable, format!("Prometheus: {}", failure.message))
+    })?;
+    if exchange.status() != 200 {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("Prometheus answers HTTP {}", exchange.status()),
+        )
+        .hint("look whether --match holds label matchers such as instance=\"ehr\""));
+    }
+    let answer: Answer = serde_json::from_slice(&exchange.body).map_err(|error| {
+        Error::new(ErrorKind::Data, format!("what Prometheus answers cannot be read: {error}"))
+    })?;
+    let mut series = answer.data.result;
+    if series.len() > 1 {
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!("{} series of {metric} match; one server has one", series.len()),
+        )
+        .hint("narrow it with --match, such as --match 'instance=\"ehr\",job=\"blackbox\"'"));
+    }
+    let Some(series) = series.pop() else { return Ok(Vec::new()) };
+    #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+    let point =
+        |(at, value): (f64, String)| Some(((at * 1000.0).round() as i64, value.parse().ok()?));
+    Ok(series.values.into_iter().filter_map(point).collect())
+}

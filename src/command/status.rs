@@ -1,0 +1,43 @@
+//! `status`: how every server stands, from history alone.
+
+use clap::Args;
+
+use super::selector::SelectorArgs;
+use crate::context::{Context, Outcome};
+use crate::inventory::select;
+use crate::model::{Exit, Result, State, Status};
+use crate::report::{known_names, standing};
+use crate::view;
+
+/// Show what is wrong, since when and whose it is, from history; nothing is asked of a server
+///
+/// The exit code is that of check: 0 when all is healthy, 1 for warnings, 2 when something is
+/// critical, 3 when something is not known, such as a server that was not looked at for too long.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub selector: SelectorArgs,
+}
+
+/// # Errors
+/// Exit 66 when nothing matches or there is no history.
+pub async fn run(args: &StatusArgs, context: &Context) -> Result<Outcome> {
+    let inventory = context.load_inventory()?;
+    let servers = select(&inventory, &args.selector.selection())?;
+    let store = context.look_at_history(&inventory).await?;
+    let known = known_names(&store).await?;
+    let now = context.clock.now();
+    let mut all = Vec::with_capacity(servers.len());
+    for server in servers {
+        all.push(standing(&store, server, known.contains(&server.name), now).await?);
+    }
+    let counted = all.iter().filter(|one| one.state == State::Active).map(|one| one.status);
+    let exit = Exit(Status::worst(counted).exit_code());
+    let exports = super::bulk_export::verbs::unfinished(context)?;
+    let head = view::status::Head {
+        generated_at: now,
+        inventory: inventory.path.display().to_string(),
+        history: store.place().to_string(),
+    };
+    Ok(Outcome { output: Some(view::status::output(&head, all, exports, exit)), exit })
+}
