@@ -72,7 +72,7 @@ fn run(command: &Command, context: &Context) -> Result<Outcome> {
         Command::Set(args) => block_on(command::set::run(args, context)),
         Command::Activate(args) => command::activate::run(args, context),
         Command::Deactivate(args) => command::deactivate::run(args, context),
-        Command::Rename(args) => command::rename::run(args, context),
+        Command::Rename(args) => block_on(command::rename::run(args, context)),
         Command::Remove(args) => block_on(command::remove::run(args, context)),
         Command::Maintenance(args) => command::maintenance::run(args, context),
         Command::Vendors(args) => command::vendors::run(args, context),

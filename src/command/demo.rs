@@ -144,6 +144,16 @@ fn steps(fleet: &Running) -> Vec<Step> {
             args: words("explain health.down"),
             expected: 0,
         },
+        Step {
+            says: "Each check is kept. What is wrong, since when, and whose it is, without asking anybody.",
+            args: words("status"),
+            expected: 2,
+        },
+        Step {
+            says: "And what it comes to; with -o html it is a page.",
+            args: words("report summary --last 1h"),
+            expected: 0,
+        },
     ]
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::history::Run;
+use crate::history::{Run, Store};
 use crate::inventory::Inventory;
 use crate::model::{Origin, Reading, Result, ServerReport};
 use crate::report::expected_interval;
@@ -48,6 +48,34 @@ async fn write(
     let store = context.open_history(inventory).await?;
     let run = Run { id, at: context.clock.now(), vantage: None::<Arc<str>>, origin };
     store.append(&run, readings).await
+}
+
+/// Gives a server's history its new name; whether there is any.
+pub(super) async fn renamed(
+    context: &Context,
+    inventory: &Inventory,
+    old: &str,
+    new: &str,
+) -> Result<bool> {
+    let Some(store) = known(context, inventory, old).await? else { return Ok(false) };
+    store.rename(old, new).await?;
+    Ok(true)
+}
+
+/// Marks a server's history as that of one that was taken out; whether there is any.
+pub(super) async fn archived(context: &Context, inventory: &Inventory, name: &str) -> Result<bool> {
+    let Some(store) = known(context, inventory, name).await? else { return Ok(false) };
+    store.archive(name, context.clock.now()).await?;
+    Ok(true)
+}
+
+/// The history, where it knows a server.
+async fn known(context: &Context, inventory: &Inventory, name: &str) -> Result<Option<Store>> {
+    let Some(store) = Store::look(&context.history_settings(inventory).await?).await? else {
+        return Ok(None);
+    };
+    let names = crate::report::known_names(&store).await?;
+    Ok(names.contains(name).then_some(store))
 }
 
 /// How often each server of an inventory is looked at, for roll-ups.

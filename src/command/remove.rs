@@ -37,6 +37,8 @@ pub async fn run(args: &RemoveArgs, context: &Context) -> Result<Outcome> {
     let secrets = own_secrets(&document, name);
     change::checked(&text, document, &ops, &path)?;
 
+    // While it still says where the history is.
+    let inventory = context.load_inventory()?;
     let mut steps = Steps::default();
     let mut exit = Exit::OK;
     let mut deleted = Vec::new();
@@ -49,6 +51,14 @@ pub async fn run(args: &RemoveArgs, context: &Context) -> Result<Outcome> {
         confirm(name, &secrets, context)?;
         change::write(context, &path, |document, _| edit::remove_server(document, name))?;
         steps.push("remove", StepStatus::Done, format!("took out {}", places.join(", ")));
+        match super::record::archived(context, &inventory, name).await {
+            Ok(true) => {
+                let message = "its history is kept and marked as that of a removed server";
+                steps.push("history", StepStatus::Done, message.to_owned());
+            }
+            Ok(false) => {}
+            Err(error) => steps.push("history", StepStatus::Failed, error.message),
+        }
         let credentials = context.credentials(Some(&path)).serving(name);
         for secret in &secrets {
             match credentials.delete(secret).await {

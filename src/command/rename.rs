@@ -25,7 +25,7 @@ pub struct RenameArgs {
 
 /// # Errors
 /// Exit 66 when there is no such server, 64 when the new name is taken, 78 when it is no name.
-pub fn run(args: &RenameArgs, context: &Context) -> Result<Outcome> {
+pub async fn run(args: &RenameArgs, context: &Context) -> Result<Outcome> {
     change::fits(context)?;
     let path = context.inventory_path()?;
     let mut places = Vec::new();
@@ -40,6 +40,19 @@ pub fn run(args: &RenameArgs, context: &Context) -> Result<Outcome> {
         StepStatus::Done,
         format!("{} is now {}: {}", args.old, args.new, places.join(", ")),
     );
+    let inventory = context.load_inventory()?;
+    match super::record::renamed(context, &inventory, &args.old, &args.new).await {
+        Ok(true) => steps.push(
+            "history",
+            StepStatus::Done,
+            format!("what history has of {} is that of {} now", args.old, args.new),
+        ),
+        Ok(false) => {}
+        Err(error) => {
+            let message = format!("history still says {}: {}", args.old, error.message);
+            steps.push("history", StepStatus::Failed, message);
+        }
+    }
     let output = json!({
         "schema": "fhirctl/rename/v1",
         "inventory": change::shown(&path),

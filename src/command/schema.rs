@@ -113,6 +113,33 @@ const SCHEMAS: &[Entry] = &[
     }),
     ("run", "fhirctl run JOB -o json", || kept(include_str!("../../data/schema/run.json"))),
     ("run-list", "fhirctl run -o json", || kept(include_str!("../../data/schema/run-list.json"))),
+    ("history-status", "fhirctl history status -o json", || {
+        kept(include_str!("../../data/schema/history-status.json"))
+    }),
+    ("history-verify", "fhirctl history verify -o json", || {
+        kept(include_str!("../../data/schema/history-verify.json"))
+    }),
+    ("history-compact", "fhirctl history compact -o json", || {
+        kept(include_str!("../../data/schema/history-compact.json"))
+    }),
+    ("history-prune", "fhirctl history prune -o json", || {
+        kept(include_str!("../../data/schema/history-prune.json"))
+    }),
+    ("history-import", "fhirctl history import -o json", || {
+        kept(include_str!("../../data/schema/history-import.json"))
+    }),
+    ("history-sample", "one line of fhirctl history export", || {
+        kept(include_str!("../../data/schema/history-sample.json"))
+    }),
+    ("incidents", "fhirctl incidents list -o json", || {
+        kept(include_str!("../../data/schema/incidents.json"))
+    }),
+    ("incidents-note", "fhirctl incidents note|close -o json", || {
+        kept(include_str!("../../data/schema/incidents-note.json"))
+    }),
+    ("report-verify", "fhirctl report verify -o json", || {
+        kept(include_str!("../../data/schema/report-verify.json"))
+    }),
     ("vendors", "fhirctl vendors -o json", || kept(include_str!("../../data/schema/vendors.json"))),
 ];
 
@@ -154,6 +181,10 @@ fn all() -> Vec<(&'static str, String, view::SchemaOf)> {
             "audit-log" => "fhirctl audit log -o json".to_owned(),
             "audit-head" => "fhirctl audit head -o json".to_owned(),
             "audit-record" => "one line of fhirctl audit log -o ndjson".to_owned(),
+            "proof" => "a file of fhirctl report KIND --proof".to_owned(),
+            report if report.starts_with("report-") => {
+                format!("fhirctl {} -o json", report.replacen('-', " ", 1))
+            }
             "error" => "an error beside -o json, on standard error".to_owned(),
             command => format!("fhirctl {command} -o json"),
         };

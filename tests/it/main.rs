@@ -17,6 +17,7 @@ mod edit_commands;
 mod expiring;
 mod generated;
 mod history;
+mod history;
 mod http;
 mod inventory;
 mod lint;
