@@ -254,7 +254,8 @@ impl Origin {
 }
 
 async fn answer(stream: tokio::net::TcpStream, number: usize, seen: Arc<Seen>) {
-    if let Some(lost) = seen.loses.lock().unwrap().clone().filter(|_| number % 2 == 1) {
+    let lost = seen.loses.lock().unwrap().clone();
+    if let Some(lost) = lost.filter(|_| number % 2 == 1) {
         let _ = TlsAcceptor::from(lost).accept(stream).await;
         return;
     }
