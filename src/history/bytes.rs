@@ -3,6 +3,10 @@
 //! Reading trusts nothing: every length is held against what is left, and the end of the bytes is
 //! `None`, never a panic.
 
+use std::cell::RefCell;
+
+use zstd::bulk::{Compressor, Decompressor};
+
 /// Writes to the end of a buffer.
 #[derive(Default)]
 pub(super) struct Out(pub Vec<u8>);
@@ -161,6 +165,12 @@ pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
+// To make one costs more than to pack an hour with it.
+thread_local! {
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 /// More than any body of ours unpacks to.
 const LARGEST: usize = 64 << 20;
 
@@ -169,7 +179,15 @@ pub(super) fn pack(plain: &[u8], level: i32) -> Vec<u8> {
     let mut out = Out::default();
     out.number(plain.len() as u64);
     // It fails when memory does; what cannot be packed is kept as it is, behind a longer length.
-    match zstd::bulk::compress(plain, level) {
+    let packed = COMPRESSOR.with_borrow_mut(|kept| {
+        let packer = match kept {
+            Some(packer) => packer,
+            None => kept.insert(Compressor::new(level)?),
+        };
+        packer.set_compression_level(level)?;
+        packer.compress(plain)
+    });
+    match packed {
         Ok(packed) if packed.len() < plain.len() => out.0.extend_from_slice(&packed),
         _ => out.0.extend_from_slice(plain),
     }
@@ -182,7 +200,14 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
     if input.0.len() == plain {
         return Some(input.0.to_vec());
     }
-    zstd::bulk::decompress(input.0, plain).ok().filter(|unpacked| unpacked.len() == plain)
+    let unpacked = DECOMPRESSOR.with_borrow_mut(|kept| {
+        let unpacker = match kept {
+            Some(unpacker) => unpacker,
+            None => kept.insert(Decompressor::new()?),
+        };
+        unpacker.decompress(input.0, plain)
+    });
+    unpacked.ok().filter(|unpacked| unpacked.len() == plain)
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@ impl Store {
         let today = day_of(now.as_millisecond());
         let mut inner = self.inner().await?;
         let mut done = Compacted::default();
+        let oldest = on!(&mut inner.db, db => db.oldest_fresh().await)?;
+        if oldest.is_none_or(|oldest| day_of(oldest) >= today) {
+            return Ok(done);
+        }
         for server in on!(&mut inner.db, db => db.servers().await)? {
             while self.compact_some(&mut inner, server.id, today, &mut done).await? {}
         }

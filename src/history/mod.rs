@@ -51,7 +51,7 @@ pub use read::{Known, Point};
 pub use roll_up::RolledUp;
 pub use rollup::{Counted, Level, Rollup};
 pub use seal::Seal;
-pub use status::Status;
+pub use status::Overview;
 pub use verify::{Problem, ProblemKind, Verification};
 
 use std::collections::HashMap;

@@ -38,8 +38,7 @@ impl Store {
         };
         let (raw, hourly) = (cut(retention.raw), cut(retention.hourly));
         // An hour that may have to be made anew makes its day anew from all its hours.
-        let hourly =
-            raw.map_or(hourly.filter(|_| false), |raw| hourly.map(|hourly| hourly.min(raw)));
+        let hourly = raw.and_then(|raw| Some(hourly?.min(raw)));
         let mut inner = self.inner().await?;
         let mut pruned = Pruned::default();
         if let Some(before) = raw {

@@ -47,8 +47,13 @@ impl Store {
         let mut inner = self.inner().await?;
         let mut done = RolledUp::default();
         let now = now.as_millisecond();
+        let late = on!(&mut inner.db, db => db.late_servers().await)?;
         for server in on!(&mut inner.db, db => db.servers().await)? {
             let interval = interval_of(&server.name).filter(|interval| *interval > 0);
+            let is_due = due(&server, now, reach_of(interval)).is_some_and(|due| !due.is_empty());
+            if !is_due && !late.contains(&server.id) {
+                continue;
+            }
             loop {
                 inner.begin(Mode::Write).await?;
                 let result = self.roll_some(&mut inner, server.id, now, interval).await;
@@ -75,15 +80,11 @@ impl Store {
         let Some(server) = on!(&mut inner.db, db => db.lock(server).await)? else {
             return Ok(nothing);
         };
-        let (Some(first), Some(last)) = (server.first_at, server.last_at) else {
-            return Ok(nothing);
-        };
-        let reach = interval.map_or(REACH, |interval| Rule::every(interval).reach_ms());
+        let reach = reach_of(interval);
+        let Some(due) = due(&server, now, reach) else { return Ok(nothing) };
         let late = on!(&mut inner.db, db => db.late(server.id).await)?;
-        let done_to = server.rolled_to.unwrap_or(hour_of(first));
-        // An hour is over when a reading behind it was taken, or none can come that changes it.
-        let over = hour_of(last.min(now)).max(hour_of(now.saturating_sub(reach)));
-        let end = over.min(done_to.saturating_add(PIECE)).max(done_to);
+        let (done_to, over) = (due.start, due.end);
+        let end = over.min(done_to.saturating_add(PIECE));
         let more = end < over;
         if late.is_empty() && end == done_to {
             return Ok(nothing);
@@ -202,6 +203,21 @@ impl Store {
         }
         Ok(read)
     }
+}
+
+fn reach_of(interval: Option<i64>) -> i64 {
+    interval.map_or(REACH, |interval| Rule::every(interval).reach_ms())
+}
+
+/// The hours that are over and not rolled up.
+fn due(server: &ServerRow, now: i64, reach: i64) -> Option<Window> {
+    let done_to = server.rolled_to.unwrap_or(hour_of(server.first_at?));
+    // An hour is over when a reading behind it was taken, or none can come that changes it.
+    let last = server.last_at?;
+    let over = hour_of(last.min(now)).max(hour_of(now.saturating_sub(reach)));
+    // Nothing holds beyond: a server that nobody looks at any more is done with.
+    let end = hour_of(last.saturating_add(reach)).saturating_add(HOUR);
+    Some(done_to..over.min(end).max(done_to))
 }
 
 impl Known {

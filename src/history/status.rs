@@ -8,7 +8,7 @@ use crate::model::Result;
 
 /// The store in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct Overview {
     /// `sqlite` or `postgresql`.
     pub engine: &'static str,
     /// The layout of the database, a date.
@@ -38,14 +38,14 @@ pub struct Status {
 impl Store {
     /// # Errors
     /// When the database cannot be read.
-    pub async fn status(&self) -> Result<Status> {
+    pub async fn status(&self) -> Result<Overview> {
         let mut inner = self.inner().await?;
         let mut servers = on!(&mut inner.db, db => db.servers().await)?;
         let counts = on!(&mut inner.db, db => db.counts().await)?;
         servers.retain(|server| server.written > 0);
         let kept: i64 = servers.iter().map(|server| server.written - server.kept).sum();
         let rolled: Option<Vec<i64>> = servers.iter().map(|server| server.rolled_to).collect();
-        Ok(Status {
+        Ok(Overview {
             engine: match self.place {
                 Place::Sqlite(_) => "sqlite",
                 Place::Postgres(_) => "postgresql",

@@ -144,7 +144,7 @@ impl Reading {
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(160 + self.samples.len() * 120);
         let mut line = Line::new(&mut text, "r");
-        line.word(&self.at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string());
+        line.word(&format!("{:.3}", self.at));
         line.word(self.origin.as_str());
         line.word(self.state.as_str());
         line.word(self.status.as_str());

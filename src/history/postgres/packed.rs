@@ -167,6 +167,21 @@ impl Postgres {
         read.map_err(|error| self.told(&error))
     }
 
+    /// The servers for which something came late.
+    pub async fn late_servers(&mut self) -> Result<Vec<i64>> {
+        let rows = self.query("SELECT DISTINCT server FROM late", &[]).await?;
+        let read: Raw<_> = rows.iter().map(|row| row.try_get(0)).collect();
+        read.map_err(|error| self.told(&error))
+    }
+
+    /// When the oldest fresh row was written.
+    pub async fn oldest_fresh(&mut self) -> Result<Option<i64>> {
+        // An empty table has a row of nothing.
+        let rows = self.query("SELECT min(written) FROM reading", &[]).await?;
+        let read: Raw<Option<i64>> = rows.first().map_or(Ok(None), |row| row.try_get(0));
+        read.map_err(|error| self.told(&error))
+    }
+
     /// How far a server is rolled up, and which late hours are done with.
     pub async fn set_rolled(&mut self, server: i64, to: i64, done: Vec<i64>) -> Result<()> {
         self.execute("UPDATE server SET rolled_to = $2 WHERE id = $1", &[&server, &to]).await?;

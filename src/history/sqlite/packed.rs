@@ -1,6 +1,6 @@
 //! Segments and roll-ups.
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Sqlite, head};
 use crate::history::db::{Packed, SegmentRow};
@@ -157,6 +157,26 @@ impl Sqlite {
             let mut statement = connection
                 .prepare_cached("SELECT hour FROM late WHERE server = ?1 ORDER BY hour")?;
             statement.query_map([server], |row| row.get(0))?.collect()
+        })
+        .await
+    }
+
+    /// The servers for which something came late.
+    pub async fn late_servers(&mut self) -> Result<Vec<i64>> {
+        self.call(|connection| {
+            let mut statement = connection.prepare_cached("SELECT DISTINCT server FROM late")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        })
+        .await
+    }
+
+    /// When the oldest fresh row was written.
+    pub async fn oldest_fresh(&mut self) -> Result<Option<i64>> {
+        self.call(|connection| {
+            connection
+                .prepare_cached("SELECT written FROM reading ORDER BY seq LIMIT 1")?
+                .query_row([], |row| row.get(0))
+                .optional()
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
-use super::{Sqlite, head, rollback, trouble};
+use super::{Sqlite, rollback, trouble};
 use crate::history::chain;
 use crate::history::db::{Advance, Batch, Fresh, RawRow, ServerRow};
 use crate::model::Result;
@@ -272,20 +272,21 @@ fn new_server(connection: &Connection, name: &str) -> rusqlite::Result<ServerRow
     })
 }
 
+/// In the order of `SERVER`: by name, SQLite would compare each for every row.
 fn server_row(row: &Row<'_>) -> rusqlite::Result<ServerRow> {
     Ok(ServerRow {
-        id: row.get("id")?,
-        name: row.get("name")?,
-        born: row.get("born")?,
-        head: head(row, "head")?,
-        written: row.get("written")?,
-        kept: row.get("kept")?,
-        kept_head: head(row, "kept_head")?,
-        tail: row.get("tail")?,
-        first_at: row.get("first_at")?,
-        last_at: row.get("last_at")?,
-        removed_at: row.get("removed_at")?,
-        rolled_to: row.get("rolled_to")?,
-        pruned_to: row.get("pruned_to")?,
+        id: row.get(0)?,
+        name: row.get(1)?,
+        born: row.get(2)?,
+        head: row.get(3)?,
+        written: row.get(4)?,
+        kept: row.get(5)?,
+        kept_head: row.get(6)?,
+        tail: row.get(7)?,
+        first_at: row.get(8)?,
+        last_at: row.get(9)?,
+        removed_at: row.get(10)?,
+        rolled_to: row.get(11)?,
+        pruned_to: row.get(12)?,
     })
 }

@@ -220,9 +220,7 @@ async fn whatever_is_changed_behind_its_back_is_found() {
                 Some(0),
             ),
             (
-                "UPDATE segment SET details = (SELECT details FROM segment WHERE server = 2), \
-              samples = (SELECT samples FROM segment WHERE server = 2), \
-              points = (SELECT points FROM segment WHERE server = 2) WHERE server = 1",
+                "UPDATE segment SET head_after = head_before WHERE server = 1",
                 ProblemKind::Chain,
                 Some(0),
             ),
