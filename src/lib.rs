@@ -5,6 +5,7 @@
 //! ```text
 //! argv → cli → command → inventory + credentials → probe (through auth, http)
 //!      → Observation → view → render → standard output, exit code
+//!                    ↘ Reading → history → stats → report ↗
 //! ```
 //!
 //! Imports go downward only, in the order of the modules below; `tests/architecture.rs` sees to it.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::human::{facts, table};
-use crate::history::{Compacted, Pruned, RolledUp, Seal, Status, Verification};
+use crate::history::{Compacted, Overview, Pruned, RolledUp, Seal, Verification};
 use crate::inventory::Retention;
 use crate::model::Exit;
 use crate::render::{Block, Cell, Output, Tone};
@@ -12,7 +12,7 @@ use crate::report::instant;
 
 /// The store in numbers.
 #[must_use]
-pub fn status(place: &str, status: &Status) -> Output {
+pub fn status(place: &str, status: &Overview) -> Output {
     let at = |ms: Option<i64>| ms.map(instant);
     let text = |at: Option<Timestamp>| at.map(|at| Cell::plain(at.to_string()));
     let json = json!({

@@ -1,352 +1,328 @@
-//! History: what checks leave behind, and what is made of it: status, reports, proofs.
+//! The store through the library, the same on both engines.
 
-use std::fmt::Write as _;
-use std::process::Command;
+mod crash;
+mod engines;
+mod rolled;
+mod trouble;
 
-use serde_json::Value;
+use std::sync::Arc;
 
-use crate::support::{Desk, Sandbox, assert_schema, server};
+use fhirctl::history::{Note, NoteKind, Run, Store};
+use fhirctl::model::{Detail, Origin, Party, Phases, Reading, Sample, State, Status};
+use jiff::Timestamp;
+use uuid::Uuid;
 
-const HOUR: i64 = 3_600_000;
+use engines::{Engine, engines};
 
-/// A server that is looked at every hour, with an agreement, and October 2026 as another program saw
-/// it: down from 5 October 10:00 to 13:00, not looked at on the 20th.
-fn october() -> Desk {
-    let desk = Desk::new(
-        "version: 1\nservers:\n  - name: ehr\n    url: https://ehr.example.org/fhir\n    vendor: hapi\n    \
-         schedule: {every: 1h}\n    \
-         sla: {agreement: contract 7, availability: 99.9%, exclude: [maintenance], credits: [{below: 99.9%, credit: 5%}, {below: 99%, credit: 10%}]}\n    \
-         maintenance: [{from: 2026-10-12T00:00:00Z, until: 2026-10-12T06:00:00Z, reason: upgrade}]\n  \
-         - {name: other, url: https://other.example.org/fhir}\n",
-    );
-    let first: jiff::Timestamp = "2026-10-01T00:00:00Z".parse().unwrap();
-    let mut csv = String::from("server,at,check,status,code,duration_ms,http_status\n");
-    for hour in 0..31 * 24_i64 {
-        let at = jiff::Timestamp::from_millisecond(first.as_millisecond() + hour * HOUR).unwrap();
-        let (day, of_day) = (hour / 24 + 1, hour % 24);
-        if day == 20 {
-            continue;
+pub const MINUTE: i64 = 60_000;
+pub const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
+/// 2026-11-02T00:00:00Z.
+pub const MONDAY: i64 = 1_793_577_600_000;
+
+pub fn instant(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
+/// One check of one server, whose figures hang on the time alone.
+pub fn reading(server: &str, at: i64, status: Status) -> Reading {
+    let noise = (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let bad = status != Status::Healthy;
+    let code = bad.then(|| Arc::from("http.status"));
+    let party = bad.then_some(Party::Vendor);
+    let sample = |check: &str, first_byte: u64| Sample {
+        check: check.into(),
+        status,
+        code: code.clone(),
+        party,
+        counts: true,
+        attempts: 1,
+        duration_us: first_byte + 700,
+        phases: Phases {
+            dns_us: None,
+            connect_us: Some(300),
+            tls_us: Some(400),
+            first_byte_us: Some(first_byte),
+            transfer_us: noise.is_multiple_of(3).then_some(0),
+        },
+        http_status: Some(if bad { 503 } else { 200 }),
+        wire_bytes: 9_000 + noise % 7,
+        issue: bad.then(|| "throttled".into()),
+        detail: Some(Box::new(Detail {
+            message: format!("answered in {first_byte} µs").into(),
+            request_id: Some(Uuid::from_u128(noise.into()).to_string().into()),
+            server_request_id: None,
+            remote_address: Some("192.0.2.7:443".into()),
+        })),
+    };
+    Reading {
+        server: server.into(),
+        at: instant(at),
+        run: Uuid::nil(),
+        origin: Origin::Check,
+        vantage: Some("east".into()),
+        state: State::Active,
+        status,
+        code: code.clone(),
+        party,
+        duration_us: 90_000 + noise % 1_000,
+        samples: vec![
+            sample("health", 4_000 + noise % 500),
+            sample("metadata", 60_000 + noise % 20_000),
+        ],
+    }
+}
+
+pub fn run_at(at: i64) -> Run {
+    Run { id: Uuid::new_v4(), at: instant(at), vantage: None, origin: Origin::Check }
+}
+
+/// Writes readings as one run, which they all name.
+pub async fn write(store: &Store, at: i64, readings: &mut [Reading]) {
+    let run = run_at(at);
+    readings.iter_mut().for_each(|reading| reading.run = run.id);
+    store.append(&run, readings).await.unwrap();
+}
+
+/// A reading a minute and server, over so many hours, written as they were taken; each seventh bad.
+pub async fn write_hours(store: &Store, servers: &[&str], from: i64, hours: i64) -> Vec<Reading> {
+    let mut all = Vec::new();
+    for minute in 0..hours * 60 {
+        let at = from + minute * MINUTE;
+        let status = if minute % 7 == 3 { Status::Critical } else { Status::Healthy };
+        let mut readings: Vec<_> =
+            servers.iter().map(|server| reading(server, at, status)).collect();
+        write(store, at, &mut readings).await;
+        all.extend(readings);
+    }
+    all
+}
+
+pub async fn read(store: &Store, server: &str, from: i64, to: i64) -> Vec<Reading> {
+    let mut found = Vec::new();
+    store
+        .readings(server, from..to, |reading| {
+            found.push(reading);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    found
+}
+
+pub async fn assert_whole(store: &Store, readings: u64) {
+    let seen = store.verify().await.unwrap();
+    assert_eq!((seen.problem, seen.readings), (None, readings));
+}
+
+fn of_server(all: &[Reading], server: &str) -> Vec<Reading> {
+    all.iter().filter(|reading| &*reading.server == server).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_reads_back_from_both_engines() {
+    for engine in engines() {
+        let store = engine.open().await;
+        let mut all = write_hours(&store, &["a", "b"], MONDAY + 22 * HOUR, 4).await;
+        // Taken earlier and written last, as an import is.
+        let mut late = vec![reading("a", MONDAY + 23 * HOUR + 30_000, Status::Warning)];
+        late[0].origin = Origin::Import;
+        write(&store, MONDAY + 27 * HOUR, &mut late).await;
+        all.extend(late);
+        all.sort_by_key(|reading| reading.at);
+
+        let everything = of_server(&all, "a");
+        assert_eq!(read(&store, "a", i64::MIN, i64::MAX).await, everything);
+        // The one before the window comes along; its end is not in it.
+        let (from, to) = (MONDAY + 23 * HOUR, MONDAY + 24 * HOUR);
+        let window: Vec<_> = everything
+            .iter()
+            .filter(|r| (from - MINUTE..to).contains(&r.at.as_millisecond()))
+            .cloned()
+            .collect();
+        assert_eq!(window.len(), 62);
+        assert_eq!(read(&store, "a", from, to).await, window);
+        assert_eq!(store.last("a").await.unwrap().as_ref(), everything.last());
+        assert_whole(&store, 481).await;
+
+        let packed = store.compact(instant(MONDAY + 26 * HOUR)).await.unwrap();
+        assert_eq!((packed.readings, packed.segments), (240, 2));
+        let texts = |readings: &[Reading]| readings.iter().map(Reading::text).collect::<Vec<_>>();
+        for (from, to) in [(i64::MIN, i64::MAX), (from, to)] {
+            let expected: Vec<_> = if to == i64::MAX { everything.clone() } else { window.clone() };
+            let found = read(&store, "a", from, to).await;
+            assert_eq!(texts(&found), texts(&expected));
+            assert!(found.iter().zip(&expected).all(|(a, b)| a.run == b.run));
         }
-        let result = match day == 5 && (10..13).contains(&of_day) {
-            true => "critical,http.status,90,503",
-            false => "healthy,,120,200",
+        let found = read(&store, "a", i64::MIN, MONDAY + DAY).await;
+        let kept = |nth: usize| found[nth].samples[0].detail.is_some();
+        // Minutes 3 and 10 are bad: they keep theirs, and so do the ends of what was well.
+        let kept: Vec<_> = (0..12).filter(|nth| kept(*nth)).collect();
+        assert_eq!(kept, [0, 2, 3, 4, 9, 10, 11]);
+        assert_whole(&store, 481).await;
+        assert_eq!(store.compact(instant(MONDAY + 26 * HOUR)).await.unwrap().readings, 0);
+
+        // Everything packed, and the newest reading with it.
+        store.compact(instant(MONDAY + 9 * DAY)).await.unwrap();
+        assert_eq!(store.status().await.unwrap().packed, 481);
+        let last = store.last("a").await.unwrap().unwrap();
+        assert_eq!(last.text(), everything.last().unwrap().text());
+        assert_whole(&store, 481).await;
+
+        let mut points = Vec::new();
+        let visit = |point| {
+            points.push(point);
+            Ok(())
         };
-        writeln!(csv, "ehr,{at},metadata,{result}").unwrap();
-    }
-    std::fs::write(desk.dir.path().join("october.csv"), csv).unwrap();
-    let (told, code) = desk.json(&["history", "import", "october.csv"]);
-    assert_schema("history-import", &told);
-    assert_eq!((code, &told["servers"][0]["readings"]), (0, &720.into()));
-    desk
-}
-
-/// The exit code alone: an error has nothing on standard output.
-fn exit(desk: &Desk, args: &[&str]) -> i32 {
-    desk.run(args).status.code().unwrap()
-}
-
-#[test]
-fn what_is_checked_is_kept_and_can_be_told_without_asking_again() {
-    let sandbox = Sandbox::with(&["--fault", "status=503"]);
-    let desk = Desk::new(&format!(
-        "version: 1\nservers:\n  - {{name: s, url: \"{}\", schedule: {{every: 1h}}}}\n",
-        sandbox.url("local")
-    ));
-    assert_eq!(exit(&desk, &["status"]), 66, "there is no history yet");
-    let (checked, code) = desk.json(&["check", "--no-record"]);
-    assert_eq!((code, &checked["recorded"]), (2, &false.into()));
-    assert_eq!(exit(&desk, &["status"]), 66);
-    for _ in 0..2 {
-        assert_eq!(desk.json(&["check"]).0["recorded"], true);
-    }
-    assert_eq!(desk.json(&["test", "s"]).0["recorded"], true);
-    drop(sandbox);
-    let (status, code) = desk.json(&["status"]);
-    assert_schema("status", &status);
-    assert_eq!(code, 2);
-    let told = &status["servers"][0];
-    assert_eq!(told["code"], "http.status", "{status:#}");
-    assert_eq!(told["party"], "vendor");
-    assert!(told["incident"].as_str().unwrap().starts_with("s@20"));
-    assert!(told["evidence"]["request_id"].is_string());
-    let (summary, code) = desk.json(&["report", "summary", "--last", "1h"]);
-    assert_schema("report-summary", &summary);
-    assert_eq!(code, 0);
-    assert_eq!(summary["servers"][0]["readings"], 3);
-    let (all, _) = desk.json(&["history", "status"]);
-    assert_schema("history-status", &all);
-    assert_eq!(all["readings"], 3);
-    use std::os::unix::fs::PermissionsExt as _;
-    let file = desk.dir.path().join("servers.history.db");
-    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
-}
-
-#[test]
-fn a_history_that_cannot_be_written_changes_no_verdict() {
-    let sandbox = Sandbox::with(&[]);
-    let desk = Desk::new(&format!(
-        "version: 1\nservers:\n  - {{name: s, url: \"{}\"}}\nhistory: {{url: \"sqlite:nowhere/h.db\"}}\n",
-        sandbox.url("local")
-    ));
-    let output = desk.run(&["check", "-o", "json"]);
-    assert_eq!(output.status.code(), Some(0));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["recorded"], false);
-    assert_eq!(server(&told, "s")["status"], "healthy");
-    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(warned.contains("not in the history") && warned.contains("h.db"), "{warned}");
-    // Another program's file is left as it is.
-    let strange = desk.dir.path().join("servers.history.db");
-    std::fs::write(&strange, "not a database, but somebody's notes").unwrap();
-    std::fs::write(
-        desk.inventory(),
-        format!("version: 1\nservers:\n  - {{name: s, url: \"{}\"}}\n", sandbox.url("local")),
-    )
-    .unwrap();
-    assert_eq!(desk.json(&["check"]).0["recorded"], false);
-    assert_eq!(exit(&desk, &["report", "summary"]), 65);
-    assert_eq!(std::fs::read_to_string(strange).unwrap(), "not a database, but somebody's notes");
-}
-
-#[test]
-fn an_agreement_is_judged_to_the_millisecond_with_its_credit() {
-    let desk = october();
-    let (told, code) =
-        desk.json(&["report", "sla", "ehr", "--month", "2026-10", "--fail-on-breach"]);
-    assert_schema("report-sla", &told);
-    assert_eq!(code, 2, "{told:#}");
-    let period = &told["servers"][0]["periods"][0];
-    let judged = &period["judgement"];
-    assert_eq!(judged["verdict"], "breached");
-    let totals = &judged["totals"];
-    // October has 744 hours: 6 planned, 24 not looked at but for the hour that the last reading holds.
-    assert_eq!(totals["window_ms"], 744 * HOUR);
-    assert_eq!(totals["down_ms"], 3 * HOUR);
-    assert_eq!(totals["maintenance_ms"], 6 * HOUR);
-    assert_eq!(totals["unknown_ms"], 24 * HOUR);
-    assert_eq!(totals["up_ms"], (744 - 3 - 6 - 24) * HOUR);
-    // 3 of 714 hours: 99.58 %, below 99.9 and not below 99.
-    assert_eq!(judged["credit_due"], 5.0);
-    assert_eq!(period["incidents"][0]["duration_ms"], 3 * HOUR);
-    assert_eq!(period["incidents"][0]["begin_uncertainty_ms"], HOUR);
-    assert_eq!(period["planned"][0]["reason"], "upgrade");
-    let step = &judged["steps"][0];
-    assert_eq!(step["exclusion"], "maintenance");
-    // In a month of which too little is known there is no verdict.
-    let (thin, code) =
-        desk.json(&["report", "sla", "ehr", "--month", "2026-11", "--fail-on-breach"]);
-    assert_eq!(code, 3, "{thin:#}");
-    // Without an agreement there is nothing to judge, and that is no success.
-    let (none, code) = desk.json(&["report", "sla", "other", "--fail-on-breach"]);
-    assert_eq!((code, none["servers"].as_array().map(Vec::len)), (3, Some(0)));
-}
-
-#[test]
-fn roll_ups_and_readings_say_the_same() {
-    let desk = october();
-    let figures = |desk: &Desk| {
-        let window = ["--from", "2026-10-01T00:30:00Z", "--to", "2026-10-30T07:20:00Z"];
-        let summary = desk.json(&[&["report", "summary", "ehr"], &window[..]].concat()).0;
-        let exact = desk.json(&[&["report", "availability", "ehr"], &window[..]].concat()).0;
-        assert_schema("report-availability", &exact);
-        assert_eq!(summary["servers"][0]["times"], exact["servers"][0]["totals"]);
-        (summary["servers"].clone(), exact["servers"].clone())
-    };
-    let before = figures(&desk);
-    let (packed, _) = desk.json(&["history", "compact"]);
-    assert_schema("history-compact", &packed);
-    assert_eq!(figures(&desk), before);
-    let (whole, code) = desk.json(&["history", "verify"]);
-    assert_schema("history-verify", &whole);
-    assert_eq!((code, &whole["verified"]), (0, &true.into()), "{whole:#}");
-    for (kind, schema) in [
-        ("performance", "report-performance"),
-        ("errors", "report-errors"),
-        ("trends", "report-trends"),
-        ("capacity", "report-trends"),
-        ("security", "report-security"),
-        ("incident", "report-incident"),
-    ] {
-        let (told, code) = desk.json(&["report", kind, "ehr", "--month", "2026-10"]);
-        assert_eq!(code, 0, "{kind}");
-        assert_schema(schema, &told);
-        assert_eq!(told["kind"], kind);
+        store.points("a", i64::MIN..i64::MAX, visit).await.unwrap();
+        let expected = everything.iter().map(|r| (r.at.as_millisecond(), r.status, r.code.clone()));
+        let found = points.iter().map(|point| (point.at, point.status, point.code.clone()));
+        assert!(found.eq(expected), "{}", engine.name());
     }
 }
 
-/// The program of the README, word for word.
-fn readers_program() -> String {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let begin = readme.find("```python\n").unwrap() + "```python\n".len();
-    let length = readme[begin..].find("```").unwrap();
-    readme[begin..begin + length].to_owned()
-}
-
-#[test]
-fn a_proof_is_recomputed_by_us_and_by_twenty_lines_of_another_language() {
-    let desk = october();
-    desk.json(&["history", "compact"]);
-    let args = ["report", "availability", "ehr", "--month", "2026-10", "--proof", "proof.json"];
-    assert_eq!(exit(&desk, &args), 0);
-    let (good, code) = desk.json(&["report", "verify", "proof.json"]);
-    assert_schema("report-verify", &good);
-    assert_eq!((code, &good["verified"]), (0, &true.into()), "{good:#}");
-    let path = desk.dir.path().join("proof.json");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let proof: Value = serde_json::from_str(&text).unwrap();
-    assert_schema("proof", &proof);
-    assert_eq!(proof["servers"][0]["result"]["down_ms"], 3 * HOUR);
-
-    let program = readers_program();
-    assert!(program.lines().count() <= 25, "{} lines", program.lines().count());
-    let run = |file: &std::path::Path| {
-        Command::new("python3").arg("-c").arg(&program).arg(file).output().unwrap()
-    };
-    let told = run(&path);
-    let words = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let expected = proof["servers"][0]["result"]["availability_millionths"].to_string();
-    assert!(words.contains(&expected), "{words} {expected}");
-
-    // One figure changed, one reading changed, one left out, one interval stretched.
-    for (what, with) in [
-        ("\"down_ms\": 10800000", "\"down_ms\": 7200000"),
-        ("|critical|http.status|", "|healthy|-|"),
-        ("\"interval_ms\": 3600000", "\"interval_ms\": 7200000"),
-        ("2026-10-12", "2026-10-05"),
-    ] {
-        assert!(text.contains(what), "{what}");
-        std::fs::write(&path, text.replacen(what, with, 1)).unwrap();
-        let (bad, code) = desk.json(&["report", "verify", "proof.json"]);
-        assert_eq!((code, &bad["verified"]), (65, &false.into()), "{what}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_written_once_however_often_it_is_sent() {
+    for engine in engines() {
+        let store = engine.open().await;
+        let run = run_at(MONDAY);
+        let readings = [reading("a", MONDAY, Status::Healthy)];
+        for _ in 0..3 {
+            store.append(&run, &readings).await.unwrap();
+        }
+        let other = engine.open().await;
+        other.append(&run, &readings).await.unwrap();
+        assert_whole(&store, 1).await;
     }
-    std::fs::write(&path, text.replacen("|critical|http.status|", "|healthy|-|", 1)).unwrap();
-    assert!(!run(&path).status.success());
 }
 
-#[test]
-fn a_reading_that_was_altered_in_the_database_is_found() {
-    let desk = october();
-    let file = desk.dir.path().join("servers.history.db");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let wal = desk.dir.path().join("servers.history.db-wal");
-    assert!(
-        !wal.exists() || std::fs::metadata(&wal).unwrap().len() == 0,
-        "all of it is in one file"
-    );
-    assert_eq!(exit(&desk, &["history", "verify"]), 0);
-    // A status of 503 becomes one of 200 somewhere in the rows; which bytes these are is ours to know.
-    let at =
-        bytes.windows(2).rposition(|pair| pair == 504_u16.to_le_bytes() || pair == [0xf8, 0x03]);
-    let at = at.expect("a row with HTTP 503");
-    bytes[at] = 0xc9;
-    bytes[at + 1] = 0x01;
-    std::fs::write(&file, bytes).unwrap();
-    let (found, code) = desk.json(&["history", "verify"]);
-    assert_eq!((code, &found["verified"]), (65, &false.into()), "{found:#}");
-    assert_eq!(found["problem"]["server"], "ehr");
-    // No proof is made of what does not verify.
-    let args = ["report", "availability", "ehr", "--month", "2026-10", "--proof", "proof.json"];
-    assert_eq!(exit(&desk, &args), 65);
-}
-
-#[test]
-fn incidents_carry_what_people_find_out() {
-    let desk = october();
-    let (list, _) = desk.json(&["incidents", "list", "ehr", "--month", "2026-10"]);
-    assert_schema("incidents", &list);
-    let id = list["incidents"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(id, "ehr@2026-10-05T10:00:00Z");
-    let args =
-        ["incidents", "note", &id, "told the vendor", "--case", "4711", "--party", "network"];
-    let (kept, code) = desk.json(&args);
-    assert_schema("incidents-note", &kept);
-    assert_eq!(code, 0);
-    assert_eq!(exit(&desk, &["incidents", "close", &id, "--cause", "a switch"]), 0);
-    let (list, _) = desk.json(&["incidents", "list", "ehr", "--month", "2026-10"]);
-    let told = &list["incidents"][0];
-    assert_eq!(
-        (&told["closed"], &told["case_number"], &told["party"], &told["cause"]),
-        (&true.into(), &"4711".into(), &"network".into(), &"a switch".into())
-    );
-    let open = ["incidents", "list", "ehr", "--month", "2026-10", "--unclosed"];
-    assert_eq!(desk.json(&open).0["incidents"].as_array().map(Vec::len), Some(0));
-    assert_eq!(exit(&desk, &["incidents", "note", "ehr@2026-10-05T10:00:01Z", "x"]), 66);
-    assert_eq!(exit(&desk, &["incidents", "note", "ehr", "x"]), 64);
-}
-
-#[test]
-fn a_server_takes_its_history_along_and_leaves_it_behind() {
-    let desk = october();
-    assert_eq!(exit(&desk, &["rename", "ehr", "main"]), 0);
-    let (told, _) = desk.json(&["report", "summary", "main", "--month", "2026-10"]);
-    assert_eq!(told["servers"][0]["readings"], 720);
-    // The chain goes on under the old name that it began with.
-    assert_eq!(exit(&desk, &["history", "verify"]), 0);
-    assert_eq!(exit(&desk, &["remove", "main", "--yes"]), 0);
-    assert_eq!(desk.json(&["history", "status"]).0["readings"], 720);
-}
-
-#[test]
-fn samples_go_out_and_come_in_again_as_they_were() {
-    let desk = october();
-    let csv = desk.run(&["history", "export", "ehr", "--month", "2026-10", "-o", "csv"]).stdout;
-    let lines = desk.run(&["history", "export", "ehr", "--month", "2026-10"]).stdout;
-    let lines = String::from_utf8(lines).unwrap();
-    assert_eq!(lines.lines().count(), 720);
-    assert_schema("history-sample", &serde_json::from_str(lines.lines().next().unwrap()).unwrap());
-    std::fs::write(desk.dir.path().join("again.csv"), &csv).unwrap();
-    let (told, _) = desk.json(&["history", "import", "again.csv"]);
-    assert_eq!(told["servers"][0]["known_already"], 720);
-    assert_eq!(told["servers"][0]["readings"], 0);
-    let other = desk.json(&["--history", "sqlite:other.db", "history", "import", "again.csv"]);
-    assert_eq!(other.0["servers"][0]["readings"], 720);
-    let window = ["report", "availability", "ehr", "--month", "2026-10"];
-    let there = desk.json(&[&["--history", "sqlite:other.db"], &window[..]].concat()).0;
-    assert_eq!(there["servers"], desk.json(&window).0["servers"]);
-    std::fs::write(desk.dir.path().join("bad.csv"), "server,at,status\nehr,never,up\n").unwrap();
-    assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 65);
-    std::fs::write(
-        desk.dir.path().join("bad.csv"),
-        "server,at,status\nnobody,2026-10-01T00:00:00Z,up\n",
-    )
-    .unwrap();
-    assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 66);
-}
-
-#[test]
-fn the_page_needs_nothing_else_and_the_vendors_copy_tells_nothing_of_ours() {
-    let desk = october();
-    let args = ["report", "sla", "ehr", "--month", "2026-10", "-o", "html"];
-    let page = String::from_utf8(desk.run(&args).stdout).unwrap();
-    assert!(page.starts_with("<!DOCTYPE html>"));
-    for word in ["<script", "src=\"http", "href=\"http", "url(http"] {
-        assert!(!page.contains(word), "{word}");
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_at_once_neither_lose_nor_double() {
+    for engine in engines() {
+        let writers = (0..6).map(|writer| {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let store = engine.open().await;
+                for nth in 0..12 {
+                    let at = MONDAY + nth * MINUTE + writer;
+                    // Everybody writes to all, each in another order.
+                    let mut servers = ["a", "b", "c", "d"];
+                    servers.rotate_left(writer as usize % 4);
+                    let mut readings = servers.map(|server| reading(server, at, Status::Healthy));
+                    write(&store, at, &mut readings).await;
+                }
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.unwrap();
+        }
+        let store = engine.open().await;
+        assert_whole(&store, 6 * 12 * 4).await;
+        for server in ["a", "b", "c", "d"] {
+            let found = read(&store, server, i64::MIN, i64::MAX).await;
+            let mut at: Vec<_> = found.iter().map(|reading| reading.at).collect();
+            at.dedup();
+            assert_eq!(at.len(), 72, "{} {server}", engine.name());
+        }
     }
-    assert!(page.contains("breached") && page.contains("<svg"));
-    let copy = desk.json(&["report", "sla", "ehr", "--month", "2026-10", "--for-vendor"]).0;
-    let text = copy.to_string();
-    let folder = desk.dir.path().to_string_lossy().into_owned();
-    assert!(!text.contains(&folder) && !text.contains("other"), "{text}");
-    assert!(text.contains("contract 7"));
-    assert_eq!(exit(&desk, &["report", "sla", "--for-vendor"]), 64);
 }
 
-#[test]
-fn windows_that_cannot_be_meant_are_refused_before_anything_is_read() {
-    let desk = Desk::new("version: 1\nservers:\n  - {name: a, url: https://a.example.org}\n");
-    for args in [
-        &["--last", "30"][..],
-        &["--month", "2026-13"],
-        &["--from", "2026-10-02", "--to", "2026-10-01"],
-        &["--month", "2026-10", "--last", "3d"],
-        &["--last", "3d", "--time-zone", "Mars/Olympus"],
-        &["--to", "2026-10-01"],
-    ] {
-        let all = [&["report", "summary"], args].concat();
-        assert_eq!(exit(&desk, &all), 64, "{args:?}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_keeps_its_history_under_another_name() {
+    for engine in engines() {
+        let store = engine.open().await;
+        let mut all = write_hours(&store, &["a", "b"], MONDAY, 1).await;
+        store.rename("a", "new").await.unwrap();
+        assert!(store.rename("new", "b").await.unwrap_err().message.contains("already"));
+        let mut more = vec![reading("new", MONDAY + HOUR, Status::Healthy)];
+        write(&store, MONDAY + HOUR, &mut more).await;
+        all.retain(|reading| &*reading.server == "a");
+        all.iter_mut().for_each(|reading| reading.server = "new".into());
+        all.extend(more);
+        assert_eq!(read(&store, "new", i64::MIN, i64::MAX).await, all);
+        assert!(store.last("a").await.is_err());
+        assert_whole(&store, 121).await;
+
+        store.archive("b", instant(MONDAY + DAY)).await.unwrap();
+        let names = |known: Vec<fhirctl::history::Known>| {
+            known.into_iter().map(|k| (k.name, k.readings, k.removed_at)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(store.servers().await.unwrap()),
+            [("b".into(), 60, Some(MONDAY + DAY)), ("new".into(), 61, None)]
+        );
+        // What was taken out makes room for its name.
+        store.rename("new", "b").await.unwrap();
+        assert_eq!(
+            names(store.servers().await.unwrap()),
+            [
+                ("b".into(), 61, None),
+                ("b (removed 2026-11-03T00:00:00Z)".into(), 60, Some(MONDAY + DAY))
+            ]
+        );
+        assert_whole(&store, 121).await;
     }
-    assert_eq!(exit(&desk, &["report", "summary"]), 66, "there is no history");
-    assert_eq!(exit(&desk, &["report", "summary", "nobody"]), 66);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_follow_their_server() {
+    for engine in engines() {
+        let store = engine.open().await;
+        write_hours(&store, &["a"], MONDAY, 1).await;
+        let mut note = Note {
+            id: 0,
+            server: Some("a".into()),
+            at: MONDAY + MINUTE,
+            written_at: instant(MONDAY + HOUR),
+            author: "ops".into(),
+            kind: NoteKind::Cause,
+            cause: Some("certificate".into()),
+            party: Some(Party::Vendor),
+            case_number: Some("88".into()),
+            text: "renewed too late".into(),
+        };
+        note.id = store.add_note(&note).await.unwrap();
+        let all = Note { server: None, at: MONDAY, id: 0, kind: NoteKind::Note, ..note.clone() };
+        store.add_note(&all).await.unwrap();
+        store.rename("a", "b").await.unwrap();
+        let found = store.notes(Some("b"), MONDAY..MONDAY + DAY).await.unwrap();
+        assert_eq!(found, [Note { server: Some("b".into()), ..note.clone() }]);
+        assert_eq!(store.notes(None, MONDAY..MONDAY + DAY).await.unwrap().len(), 2);
+        assert_eq!(store.notes(None, MONDAY..MONDAY + 1).await.unwrap().len(), 1);
+        let long = Note { text: "x".repeat(5_000), ..note };
+        assert!(store.add_note(&long).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_is_bounded_and_the_chain_holds_what_is_kept() {
+    for engine in engines() {
+        let store = engine.open().await;
+        let mut long = reading("a", MONDAY, Status::Critical);
+        long.at = "2026-11-02T00:00:00.123456789Z".parse().unwrap();
+        long.samples[0].issue = Some("ä".repeat(500).into());
+        long.samples[0].detail =
+            Some(Box::new(Detail { message: "x".repeat(10_000).into(), ..Detail::default() }));
+        long.samples[1].duration_us = u64::MAX;
+        store.append(&run_at(MONDAY), &[long]).await.unwrap();
+        let last = store.last("a").await.unwrap().unwrap();
+        assert_eq!(last.at.to_string(), "2026-11-02T00:00:00.123Z");
+        assert_eq!(last.samples[0].issue.as_ref().unwrap().len(), 200);
+        assert_eq!(last.samples[0].detail.as_ref().unwrap().message.len(), 2_000);
+        assert_whole(&store, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn looking_makes_nothing() {
+    for engine in engines() {
+        assert!(Store::look(&engine.settings()).await.unwrap().is_none());
+        engine.open().await;
+        assert!(Store::look(&engine.settings()).await.unwrap().is_some());
+        if let Engine::Sqlite(folder) = &engine {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(folder.path().join("h.db")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
 }

@@ -1,0 +1,347 @@
+//! History: what checks leave behind, and what is made of it: status, reports, proofs.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Desk, Sandbox, assert_schema, server};
+
+const HOUR: i64 = 3_600_000;
+
+/// A server that is looked at every hour, with an agreement, and October 2026 as another program saw
+/// it: down from 5 October 10:00 to 13:00, not looked at on the 20th.
+fn october() -> Desk {
+    let desk = Desk::new(
+        "version: 1\nservers:\n  - name: ehr\n    url: https://ehr.example.org/fhir\n    vendor: hapi\n    \
+         schedule: {every: 1h}\n    \
+         sla: {agreement: contract 7, availability: 99.9%, exclude: [maintenance], credits: [{below: 99.9%, credit: 5%}, {below: 99%, credit: 10%}]}\n    \
+         maintenance: [{from: 2026-10-12T00:00:00Z, until: 2026-10-12T06:00:00Z, reason: upgrade}]\n  \
+         - {name: elsewhere, url: https://elsewhere.example.org/fhir}\n",
+    );
+    let first: jiff::Timestamp = "2026-10-01T00:00:00Z".parse().unwrap();
+    let mut csv = String::from("server,at,check,status,code,duration_ms,http_status\n");
+    for hour in 0..31 * 24_i64 {
+        let at = jiff::Timestamp::from_millisecond(first.as_millisecond() + hour * HOUR).unwrap();
+        let (day, of_day) = (hour / 24 + 1, hour % 24);
+        if day == 20 {
+            continue;
+        }
+        let result = match day == 5 && (10..13).contains(&of_day) {
+            true => "critical,http.status,90,503",
+            false => "healthy,,120,200",
+        };
+        writeln!(csv, "ehr,{at},metadata,{result}").unwrap();
+    }
+    std::fs::write(desk.dir.path().join("october.csv"), csv).unwrap();
+    let (told, code) = desk.json(&["history", "import", "october.csv"]);
+    assert_schema("history-import", &told);
+    assert_eq!((code, &told["servers"][0]["readings"]), (0, &720.into()));
+    desk
+}
+
+/// The exit code alone: an error has nothing on standard output.
+fn exit(desk: &Desk, args: &[&str]) -> i32 {
+    desk.run(args).status.code().unwrap()
+}
+
+#[test]
+fn what_is_checked_is_kept_and_can_be_told_without_asking_again() {
+    let sandbox = Sandbox::with(&["--fault", "status=503"]);
+    let desk = Desk::new(&format!(
+        "version: 1\nservers:\n  - {{name: s, url: \"{}\", schedule: {{every: 1h}}}}\n",
+        sandbox.url("local")
+    ));
+    assert_eq!(exit(&desk, &["status"]), 66, "there is no history yet");
+    let (checked, code) = desk.json(&["check", "--no-record"]);
+    assert_eq!((code, &checked["recorded"]), (2, &false.into()));
+    assert_eq!(exit(&desk, &["status"]), 66);
+    for _ in 0..2 {
+        assert_eq!(desk.json(&["check"]).0["recorded"], true);
+    }
+    assert_eq!(desk.json(&["test", "s"]).0["recorded"], true);
+    drop(sandbox);
+    let (status, code) = desk.json(&["status"]);
+    assert_schema("status", &status);
+    assert_eq!(code, 2);
+    let told = &status["servers"][0];
+    assert_eq!(told["code"], "http.status", "{status:#}");
+    assert_eq!(told["party"], "vendor");
+    assert!(told["incident"].as_str().unwrap().starts_with("s@20"));
+    assert!(told["evidence"]["request_id"].is_string());
+    let (summary, code) = desk.json(&["report", "summary", "--last", "1h"]);
+    assert_schema("report-summary", &summary);
+    assert_eq!(code, 0);
+    assert_eq!(summary["servers"][0]["readings"], 3);
+    let (all, _) = desk.json(&["history", "status"]);
+    assert_schema("history-status", &all);
+    assert_eq!(all["readings"], 3);
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = desk.dir.path().join("servers.history.db");
+    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_history_that_cannot_be_written_changes_no_verdict() {
+    let sandbox = Sandbox::with(&[]);
+    let desk = Desk::new(&format!(
+        "version: 1\nservers:\n  - {{name: s, url: \"{}\"}}\nhistory: {{url: \"sqlite:nowhere/h.db\"}}\n",
+        sandbox.url("local")
+    ));
+    let output = desk.run(&["check", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["recorded"], false);
+    assert_eq!(server(&told, "s")["status"], "healthy");
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(warned.contains("not in the history") && warned.contains("h.db"), "{warned}");
+    // Another program's file is left as it is.
+    let strange = desk.dir.path().join("servers.history.db");
+    std::fs::write(&strange, "not a database, but somebody's notes").unwrap();
+    std::fs::write(
+        desk.inventory(),
+        format!("version: 1\nservers:\n  - {{name: s, url: \"{}\"}}\n", sandbox.url("local")),
+    )
+    .unwrap();
+    assert_eq!(desk.json(&["check"]).0["recorded"], false);
+    assert_eq!(exit(&desk, &["report", "summary"]), 65);
+    assert_eq!(std::fs::read_to_string(strange).unwrap(), "not a database, but somebody's notes");
+}
+
+#[test]
+fn an_agreement_is_judged_to_the_millisecond_with_its_credit() {
+    let desk = october();
+    let (told, code) =
+        desk.json(&["report", "sla", "ehr", "--month", "2026-10", "--fail-on-breach"]);
+    assert_schema("report-sla", &told);
+    assert_eq!(code, 2, "{told:#}");
+    let period = &told["servers"][0]["periods"][0];
+    let judged = &period["judgement"];
+    assert_eq!(judged["verdict"], "breached");
+    let totals = &judged["totals"];
+    // October has 744 hours: 6 planned, 24 not looked at but for the hour that the last reading holds.
+    assert_eq!(totals["window_ms"], 744 * HOUR);
+    assert_eq!(totals["down_ms"], 3 * HOUR);
+    assert_eq!(totals["maintenance_ms"], 6 * HOUR);
+    assert_eq!(totals["unknown_ms"], 24 * HOUR);
+    assert_eq!(totals["up_ms"], (744 - 3 - 6 - 24) * HOUR);
+    // 3 of 714 hours: 99.58 %, below 99.9 and not below 99.
+    assert_eq!(judged["credit_due"], 5.0);
+    assert_eq!(period["incidents"][0]["duration_ms"], 3 * HOUR);
+    assert_eq!(period["incidents"][0]["begin_uncertainty_ms"], HOUR);
+    assert_eq!(period["planned"][0]["reason"], "upgrade");
+    let step = &judged["steps"][0];
+    assert_eq!(step["exclusion"], "maintenance");
+    // In a month of which too little is known there is no verdict.
+    let (thin, code) =
+        desk.json(&["report", "sla", "ehr", "--month", "2026-11", "--fail-on-breach"]);
+    assert_eq!(code, 3, "{thin:#}");
+    // Without an agreement there is nothing to judge, and that is no success.
+    let (none, code) = desk.json(&["report", "sla", "elsewhere", "--fail-on-breach"]);
+    assert_eq!((code, none["servers"].as_array().map(Vec::len)), (3, Some(0)));
+}
+
+#[test]
+fn roll_ups_and_readings_say_the_same() {
+    let desk = october();
+    let figures = |desk: &Desk| {
+        let window = ["--from", "2026-10-01T00:30:00Z", "--to", "2026-10-30T07:20:00Z"];
+        let summary = desk.json(&[&["report", "summary", "ehr"], &window[..]].concat()).0;
+        let exact = desk.json(&[&["report", "availability", "ehr"], &window[..]].concat()).0;
+        assert_schema("report-availability", &exact);
+        assert_eq!(summary["servers"][0]["times"], exact["servers"][0]["totals"]);
+        (summary["servers"].clone(), exact["servers"].clone())
+    };
+    let before = figures(&desk);
+    let (packed, _) = desk.json(&["history", "compact"]);
+    assert_schema("history-compact", &packed);
+    assert_eq!(figures(&desk), before);
+    let (whole, code) = desk.json(&["history", "verify"]);
+    assert_schema("history-verify", &whole);
+    assert_eq!((code, &whole["verified"]), (0, &true.into()), "{whole:#}");
+    for (kind, schema) in [
+        ("performance", "report-performance"),
+        ("errors", "report-errors"),
+        ("trends", "report-trends"),
+        ("capacity", "report-trends"),
+        ("security", "report-security"),
+        ("incident", "report-incident"),
+    ] {
+        let (told, code) = desk.json(&["report", kind, "ehr", "--month", "2026-10"]);
+        assert_eq!(code, 0, "{kind}");
+        assert_schema(schema, &told);
+        assert_eq!(told["kind"], kind);
+    }
+}
+
+/// The program of the README, word for word.
+fn readers_program() -> String {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let begin = readme.find("```python\n").unwrap() + "```python\n".len();
+    let length = readme[begin..].find("```").unwrap();
+    readme[begin..begin + length].to_owned()
+}
+
+#[test]
+fn a_proof_is_recomputed_by_us_and_by_twenty_lines_of_another_language() {
+    let desk = october();
+    desk.json(&["history", "compact"]);
+    let args = ["report", "availability", "ehr", "--month", "2026-10", "--proof", "proof.json"];
+    assert_eq!(exit(&desk, &args), 0);
+    let (good, code) = desk.json(&["report", "verify", "proof.json"]);
+    assert_schema("report-verify", &good);
+    assert_eq!((code, &good["verified"]), (0, &true.into()), "{good:#}");
+    let path = desk.dir.path().join("proof.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let proof: Value = serde_json::from_str(&text).unwrap();
+    assert_schema("proof", &proof);
+    assert_eq!(proof["servers"][0]["result"]["down_ms"], 3 * HOUR);
+
+    let program = readers_program();
+    assert!(program.lines().count() <= 25, "{} lines", program.lines().count());
+    let run = |file: &std::path::Path| {
+        Command::new("python3").arg("-c").arg(&program).arg(file).output().unwrap()
+    };
+    let told = run(&path);
+    let words = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let expected = proof["servers"][0]["result"]["availability_millionths"].to_string();
+    assert!(words.contains(&expected), "{words} {expected}");
+
+    // One figure changed, one reading changed, one left out, one interval stretched.
+    for (what, with) in [
+        ("\"down_ms\": 10800000", "\"down_ms\": 7200000"),
+        ("|critical|http.status|", "|healthy|-|"),
+        ("\"interval_ms\": 3600000", "\"interval_ms\": 7200000"),
+        ("2026-10-12", "2026-10-05"),
+    ] {
+        assert!(text.contains(what), "{what}");
+        std::fs::write(&path, text.replacen(what, with, 1)).unwrap();
+        let (bad, code) = desk.json(&["report", "verify", "proof.json"]);
+        assert_eq!((code, &bad["verified"]), (65, &false.into()), "{what}");
+    }
+    std::fs::write(&path, text.replacen("|critical|http.status|", "|healthy|-|", 1)).unwrap();
+    assert!(!run(&path).status.success());
+}
+
+#[test]
+fn a_reading_that_was_altered_in_the_database_is_found() {
+    let desk = october();
+    assert_eq!(exit(&desk, &["history", "verify"]), 0);
+    let alter = "import sqlite3\n\
+        db = sqlite3.connect('servers.history.db')\n\
+        row, body = db.execute('SELECT seq, body FROM reading ORDER BY seq LIMIT 1 OFFSET 100').fetchone()\n\
+        body = body[:-1] + bytes([body[-1] ^ 1])\n\
+        db.execute('UPDATE reading SET body = ? WHERE seq = ?', (body, row))\n\
+        db.commit()\n";
+    let done = Command::new("python3").args(["-c", alter]).current_dir(desk.dir.path()).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let (found, code) = desk.json(&["history", "verify"]);
+    assert_eq!((code, &found["verified"]), (65, &false.into()), "{found:#}");
+    assert_eq!(found["problem"]["server"], "ehr");
+    // No proof is made of what does not verify.
+    let args = ["report", "availability", "ehr", "--month", "2026-10", "--proof", "proof.json"];
+    assert_eq!(exit(&desk, &args), 65);
+}
+
+#[test]
+fn incidents_carry_what_people_find_out() {
+    let desk = october();
+    let (list, _) = desk.json(&["incidents", "list", "ehr", "--month", "2026-10"]);
+    assert_schema("incidents", &list);
+    let id = list["incidents"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(id, "ehr@2026-10-05T10:00:00Z");
+    let args =
+        ["incidents", "note", &id, "told the vendor", "--case", "4711", "--party", "network"];
+    let (kept, code) = desk.json(&args);
+    assert_schema("incidents-note", &kept);
+    assert_eq!(code, 0);
+    assert_eq!(exit(&desk, &["incidents", "close", &id, "--cause", "a switch"]), 0);
+    let (list, _) = desk.json(&["incidents", "list", "ehr", "--month", "2026-10"]);
+    let told = &list["incidents"][0];
+    assert_eq!(
+        (&told["closed"], &told["case_number"], &told["party"], &told["cause"]),
+        (&true.into(), &"4711".into(), &"network".into(), &"a switch".into())
+    );
+    let open = ["incidents", "list", "ehr", "--month", "2026-10", "--unclosed"];
+    assert_eq!(desk.json(&open).0["incidents"].as_array().map(Vec::len), Some(0));
+    assert_eq!(exit(&desk, &["incidents", "note", "ehr@2026-10-05T10:00:01Z", "x"]), 66);
+    assert_eq!(exit(&desk, &["incidents", "note", "ehr", "x"]), 64);
+}
+
+#[test]
+fn a_server_takes_its_history_along_and_leaves_it_behind() {
+    let desk = october();
+    assert_eq!(exit(&desk, &["rename", "ehr", "main"]), 0);
+    let (told, _) = desk.json(&["report", "summary", "main", "--month", "2026-10"]);
+    assert_eq!(told["servers"][0]["readings"], 720);
+    // The chain goes on under the old name that it began with.
+    assert_eq!(exit(&desk, &["history", "verify"]), 0);
+    assert_eq!(exit(&desk, &["remove", "main", "--yes"]), 0);
+    assert_eq!(desk.json(&["history", "status"]).0["readings"], 720);
+}
+
+#[test]
+fn samples_go_out_and_come_in_again_as_they_were() {
+    let desk = october();
+    let csv = desk.run(&["history", "export", "ehr", "--month", "2026-10", "-o", "csv"]).stdout;
+    let lines = desk.run(&["history", "export", "ehr", "--month", "2026-10"]).stdout;
+    let lines = String::from_utf8(lines).unwrap();
+    assert_eq!(lines.lines().count(), 720);
+    assert_schema("history-sample", &serde_json::from_str(lines.lines().next().unwrap()).unwrap());
+    std::fs::write(desk.dir.path().join("again.csv"), &csv).unwrap();
+    let (told, _) = desk.json(&["history", "import", "again.csv"]);
+    assert_eq!(told["servers"][0]["known_already"], 720);
+    assert_eq!(told["servers"][0]["readings"], 0);
+    let other = desk.json(&["--history", "sqlite:other.db", "history", "import", "again.csv"]);
+    assert_eq!(other.0["servers"][0]["readings"], 720);
+    let window = ["report", "availability", "ehr", "--month", "2026-10"];
+    let there = desk.json(&[&["--history", "sqlite:other.db"], &window[..]].concat()).0;
+    assert_eq!(there["servers"], desk.json(&window).0["servers"]);
+    std::fs::write(desk.dir.path().join("bad.csv"), "server,at,status\nehr,never,up\n").unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 65);
+    std::fs::write(
+        desk.dir.path().join("bad.csv"),
+        "server,at,status\nnobody,2026-10-01T00:00:00Z,up\n",
+    )
+    .unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 66);
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_the_vendors_copy_tells_nothing_of_ours() {
+    let desk = october();
+    let args = ["report", "sla", "ehr", "--month", "2026-10", "-o", "html"];
+    let page = String::from_utf8(desk.run(&args).stdout).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    for word in ["<script", "src=\"http", "href=\"http", "url(http"] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(page.contains("breached") && page.contains("<svg"));
+    let copy = desk.json(&["report", "sla", "ehr", "--month", "2026-10", "--for-vendor"]).0;
+    let text = copy.to_string();
+    let folder = desk.dir.path().to_string_lossy().into_owned();
+    assert!(!text.contains(&folder) && !text.contains("elsewhere"), "{text}");
+    assert!(text.contains("contract 7"));
+    assert_eq!(exit(&desk, &["report", "sla", "--for-vendor"]), 64);
+}
+
+#[test]
+fn windows_that_cannot_be_meant_are_refused_before_anything_is_read() {
+    let desk = Desk::new("version: 1\nservers:\n  - {name: a, url: https://a.example.org}\n");
+    for args in [
+        &["--last", "30"][..],
+        &["--month", "2026-13"],
+        &["--from", "2026-10-02", "--to", "2026-10-01"],
+        &["--month", "2026-10", "--last", "3d"],
+        &["--last", "3d", "--time-zone", "Mars/Olympus"],
+        &["--to", "2026-10-01"],
+    ] {
+        let all = [&["report", "summary"], args].concat();
+        assert_eq!(exit(&desk, &all), 64, "{args:?}");
+    }
+    assert_eq!(exit(&desk, &["report", "summary"]), 66, "there is no history");
+    assert_eq!(exit(&desk, &["report", "summary", "nobody"]), 66);
+}
