@@ -10,7 +10,9 @@ import duckdb
 folder = sys.argv[1]
 load = lambda name: json.load(open(os.path.join(folder, name)))["servers"][0]
 db = duckdb.connect()
-db.execute(f"CREATE TABLE s AS SELECT *, epoch_ms("at"::TIMESTAMPTZ) AS ms FROM read_csv_auto('{folder}/samples.csv')")
+db.execute(
+    f"""CREATE TABLE s AS SELECT *, epoch_ms("at"::TIMESTAMPTZ) AS ms FROM read_csv_auto('{folder}/samples.csv')"""
+)
 one = lambda sql: db.execute(sql).fetchone()[0]
 
 
