@@ -342,6 +342,11 @@ impl Progress {
         self.0.inc(1);
     }
 
+    /// What it is about now.
+    pub fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
     pub fn finish(self) {
         self.0.finish_and_clear();
     }

@@ -12,8 +12,8 @@ use clap::builder::PossibleValue;
 
 use super::check::{exact, read_baseline};
 use crate::context::{Context, Outcome};
-use crate::diag::{self, Desk, Options, Remote, Topic, TopicName, ValidateOptions};
-use crate::model::{Exit, Result};
+use crate::diag::{self, Desk, Options, Remote, Step, TopicName, ValidateOptions};
+use crate::model::{Error, Exit, Result};
 use crate::net::tls::grade::Grade;
 use crate::render::{Format, Output};
 use crate::view::diag::{CommandLine, CommandsDocument, DiagDocument};
@@ -32,7 +32,10 @@ const FORMATS: &[Format] = &[
 /// Find the cause: look at one server from the wire up, name the layer that broke and who has to act
 ///
 /// Without topics, those that are safe in production. Nothing is written to the server unless the
-/// topic write is named and --yes says so. The exit code is 0, 1, 2 or 3 as for check.
+/// topic write is named and --yes says so. A flag that speaks of a topic is refused (64) where that
+/// topic does not run. --timeout is the deadline of the whole diagnosis, 60s where neither it nor a
+/// longer deadline of the inventory is given; load takes its --duration beside it. The exit code is
+/// 0, 1, 2 or 3 as for check; 130 or 143 where load or write were cut short.
 #[derive(Debug, Args)]
 #[command(after_long_help = topics_help())]
 pub struct DiagArgs {
@@ -73,8 +76,9 @@ pub struct DiagArgs {
     pub packages: Vec<PathBuf>,
 
     /// validate: send resources to the server's $validate where it is declared, anyway, or never
-    #[arg(long, value_name = "WHEN", default_value = "declared", value_enum)]
-    pub server_validate: ServerValidate,
+    /// [default: declared]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub server_validate: Option<ServerValidate>,
 
     /// tls: fail when the server's TLS is graded lower, after the rating guide of SSL Labs
     #[arg(long, value_name = "GRADE", value_parser = grade_parser())]
@@ -107,6 +111,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     let server = exact(&inventory, &args.name)?;
     let surroundings = context.surroundings(&inventory);
     let topics = chosen(&args.topics);
+    args.fit(&topics)?;
     let load = args.load.options(&topics, server, context.options.yes || args.curl)?;
     let options = Options {
         yes: context.options.yes,
@@ -117,6 +122,8 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
         baseline: args.baseline.as_deref().map(read_baseline).transpose()?.map(Arc::new),
         validate: validate_options(args)?,
         minimum_grade: args.minimum_grade,
+        limit: context.options.timeout,
+        stop: Arc::default(),
     };
     let desk = Desk::new(server, &surroundings, options);
     if args.curl {
@@ -129,13 +136,26 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
         )?;
     }
     let file = args.bundle.as_deref().map(bundle::claim).transpose()?;
-    let progress = context.progress(&format!("diagnosing {}", server.name), topics.len());
-    let watching = load::watch(&topics, &desk.options.load);
-    let found = diag::diagnose(&desk, &topics, |_: &Topic| progress.step()).await;
-    watching.abort();
+    let what = format!("diagnosing {}", server.name);
+    let progress = context.progress(&what, topics.len());
+    let watching = load::watch(&topics, &desk.options);
+    let mut running: Vec<TopicName> = Vec::new();
+    let found = diag::diagnose(&desk, &topics, |step| {
+        match step {
+            Step::Begun(name) => running.push(name),
+            Step::Done(name) => {
+                running.retain(|other| *other != name);
+                progress.step();
+            }
+        }
+        let names: Vec<_> = running.iter().map(|name| name.as_str()).collect();
+        progress.say(&format!("{what}: {}", names.join(", ")));
+    })
+    .await;
+    let cut = watching.end().await;
     progress.finish();
     let verdict = diag::judge(&found);
-    let exit = Exit(verdict.status.exit_code());
+    let exit = cut.unwrap_or(Exit(verdict.status.exit_code()));
     let document = DiagDocument::new(
         server,
         inventory.path.display().to_string(),
@@ -143,6 +163,7 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
         verdict,
         found,
         exit.0,
+        cut.is_some(),
     );
     let output = document.output()?;
     if let Some(file) = file {
@@ -153,12 +174,53 @@ pub async fn run(args: &DiagArgs, context: &Context) -> Result<Outcome> {
     Ok(Outcome { output: Some(output), exit })
 }
 
+impl DiagArgs {
+    /// Holds the flags that were given against the topics that run: one that would be ignored is a
+    /// gate that never closes.
+    ///
+    /// # Errors
+    /// Exit 64, naming the flag and its topic.
+    fn fit(&self, topics: &[TopicName]) -> Result<()> {
+        use TopicName::{Auth, Capability, Load, Query, Tls, Validate};
+        let load = &self.load;
+        let flags: [(bool, &str, &[TopicName]); 16] = [
+            (self.negative, "--negative", &[Auth]),
+            (self.probe, "--probe", &[Capability, Query]),
+            (self.baseline.is_some(), "--baseline", &[Capability]),
+            (!self.references.is_empty(), "--ref", &[Validate]),
+            (!self.resources.is_empty(), "--resource", &[Validate]),
+            (!self.packages.is_empty(), "--package", &[Validate]),
+            (self.server_validate.is_some(), "--server-validate", &[Validate]),
+            (self.minimum_grade.is_some(), "--minimum-grade", &[Tls]),
+            (load.connections.is_some(), "--connections", &[Load]),
+            (load.rate.is_some(), "--rate", &[Load]),
+            (load.duration.is_some(), "--duration", &[Load]),
+            (load.ramp.is_some(), "--ramp", &[Load]),
+            (load.max_requests.is_some(), "--max-requests", &[Load]),
+            (load.mix.is_some(), "--mix", &[Load]),
+            (!load.expect.is_empty(), "--expect", &[Load]),
+            (load.stop_on_errors.is_some(), "--stop-on-errors", &[Load]),
+        ];
+        for (is_given, flag, of) in flags {
+            if is_given && !of.iter().any(|topic| topics.contains(topic)) {
+                let names: Vec<_> = of.iter().map(|topic| topic.as_str()).collect();
+                let names = names.join(" or ");
+                return Err(Error::usage(format!(
+                    "{flag} speaks of the topic {names}, which does not run"
+                ))
+                .hint(format!("name the topic too, or leave {flag} away")));
+            }
+        }
+        Ok(())
+    }
+}
+
 fn validate_options(args: &DiagArgs) -> Result<ValidateOptions> {
     Ok(ValidateOptions {
         references: args.references.clone(),
         documents: material::documents(&args.resources)?,
         definitions: Arc::new(material::definitions(&args.packages)?),
-        remote: match args.server_validate {
+        remote: match args.server_validate.unwrap_or(ServerValidate::Declared) {
             ServerValidate::Declared => Remote::Declared,
             ServerValidate::Try => Remote::Try,
             ServerValidate::Never => Remote::Never,

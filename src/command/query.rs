@@ -12,11 +12,12 @@ use serde_json::Value;
 use super::check::exact;
 use super::confirm;
 use crate::context::{Context, Outcome};
+use crate::fhir::bundle::ignored_parameters;
 use crate::http::Exchange;
 use crate::model::server::{Format, Server};
 use crate::model::{Error, Exit, Result};
 use crate::probe;
-use crate::query::{Asker, Method, Pages, Question, judge, shape};
+use crate::query::{Asker, Method, Pages, Question, Wanted, judge, shape};
 use crate::view::query::CountDocument;
 
 /// How long an expression may take over one resource.
@@ -27,7 +28,8 @@ const FHIRPATH: Duration = Duration::from_secs(10);
 /// Prints the answer's body. A search whose parameters identify a person goes as POST _search, so
 /// that no value stands in an address, where the server offers it. Ends with 0 for success, 66 when
 /// there is nothing at the path, 77 when the credential is refused or not permitted, 65 when the
-/// answer is not FHIR, 75 when the server asks to come again later, 69 for all else.
+/// answer is not FHIR, 75 when the server asks to come again later, 69 for all else. --timeout bounds
+/// the whole of each request, with --all that of each page.
 #[derive(Debug, Args)]
 pub struct QueryArgs {
     /// The server's name in the inventory
@@ -119,15 +121,26 @@ pub async fn run(args: &QueryArgs, context: &Context) -> Result<Outcome> {
         confirm(context, &what)?;
     }
     let surroundings = context.surroundings(&inventory);
-    let done = answer(args, context, server, question.clone(), &surroundings).await;
-    // Who asked for what is on record, by types and names alone.
-    let target = format!("{} {}", question.method.http(), shape(&server.url, &question.url));
+    let mut sent = question.clone();
+    let done = answer(args, context, server, question.clone(), &surroundings, &mut sent).await;
+    // Who asked for what is on record, by types and names alone, and as it was sent.
+    let mut target = format!("{} {}", sent.method.http(), shape(&server.url, &sent.url));
+    let asked = shape(&server.url, &question.url);
+    if let (Method::Search, Some((_, names))) = (sent.method, asked.split_once('?')) {
+        // They stand in the body.
+        target = format!("{target}?{names}");
+    }
     if question.method.is_safe() {
         context.audit().read(Some(&server.name), &target, &done);
     } else {
         context.audit().outcome(Some(&server.name), &target, &done);
     }
-    done
+    done.map_err(|mut error| {
+        for hint in error.hints.iter_mut().filter(|hint| hint.starts_with("fhirctl ")) {
+            *hint = hint.replacen(" NAME", &format!(" {}", server.name), 1);
+        }
+        error
+    })
 }
 
 fn question(args: &QueryArgs, server: &Server) -> Result<Question> {
@@ -164,6 +177,13 @@ fn question(args: &QueryArgs, server: &Server) -> Result<Question> {
             question.content_type = input::content_type(&body, question.method);
             question.body = Some(body);
         }
+        (None, true) if question.method != Method::Post => {
+            return Err(Error::usage(format!(
+                "--method {} sends what --data names, and there is none",
+                question.method.http().as_str().to_ascii_lowercase()
+            ))
+            .hint("--data FILE, or --data - for standard input"));
+        }
         (None, _) => {}
     }
     Ok(question)
@@ -175,11 +195,12 @@ async fn answer(
     server: &Server,
     question: Question,
     surroundings: &crate::auth::Surroundings,
+    sent: &mut Question,
 ) -> Result<Outcome> {
-    let asker = Asker::new(server, surroundings).await?;
+    let asker = Asker::new(server, surroundings).await?.within(context.options.timeout);
     let by_itself = args.method.is_none() && question.identifies_a_person();
     if args.count {
-        return count(&asker, context, question, args.post || by_itself, args.post).await;
+        return count(args, &asker, context, question, args.post || by_itself, sent).await;
     }
     let question = if args.post || by_itself {
         let search = question
@@ -194,18 +215,33 @@ async fn answer(
         question
     };
     if args.all {
-        return all(args, context, &asker, question, by_itself && !args.post).await;
+        sent.clone_from(&question);
+        return all(args, context, &asker, question, by_itself && !args.post, sent).await;
     }
+    sent.clone_from(&question);
     let (exchange, question) = offered(&asker, context, question, by_itself && !args.post).await?;
-    let judged = judge(&exchange, question.method == Method::Get);
+    sent.clone_from(&question);
+    let judged = judge(&exchange, wanted(&question));
     let result = match (&args.fhirpath, &judged.trouble) {
         (Some(expression), None) => Some(yielded(expression, &exchange.body).await?),
         _ => None,
     };
-    show::answer(args, context, server, &question, &exchange, judged.kind, result)?;
+    show::answer(args, context, server, &question, &exchange, &judged, result)?;
     match judged.trouble {
         Some(trouble) => Err(trouble),
         None => Ok(Outcome::default()),
+    }
+}
+
+/// What has to be in the answer to a question.
+fn wanted(question: &Question) -> Wanted {
+    let path = question.url.path();
+    if path.contains("/.well-known/") || path.ends_with("/$graphql") {
+        Wanted::Json
+    } else if matches!(question.method, Method::Get | Method::Search) {
+        Wanted::Resource
+    } else {
+        Wanted::AnyOrNothing
     }
 }
 
@@ -235,6 +271,7 @@ async fn all(
     asker: &Asker,
     question: Question,
     may_fall_back: bool,
+    sent: &mut Question,
 ) -> Result<Outcome> {
     let question = if may_fall_back && question.method == Method::Search {
         // A first look tells whether the way is offered; its page is read again with the others.
@@ -242,6 +279,7 @@ async fn all(
     } else {
         question
     };
+    sent.clone_from(&question);
     let progress = context.progress(&format!("reading from {}", asker.server().name), 0);
     let mut pages = Pages::new(asker, question);
     let mut printed: u64 = 0;
@@ -296,21 +334,24 @@ async fn offered_way(asker: &Asker, context: &Context, search: Question) -> Resu
 }
 
 async fn count(
+    args: &QueryArgs,
     asker: &Asker,
     context: &Context,
     question: Question,
     as_search: bool,
-    is_wanted: bool,
+    sent: &mut Question,
 ) -> Result<Outcome> {
     let mut counting = question.clone();
     counting.url.query_pairs_mut().append_pair("_summary", "count");
     let counting = if as_search { counting.as_search().unwrap_or(counting) } else { counting };
-    let (exchange, used) = offered(asker, context, counting, as_search && !is_wanted).await?;
-    let judged = judge(&exchange, true);
+    sent.clone_from(&counting);
+    let (exchange, used) = offered(asker, context, counting, as_search && !args.post).await?;
+    sent.clone_from(&used);
+    let judged = judge(&exchange, Wanted::Resource);
     if let Some(trouble) = judged.trouble {
         return Err(trouble);
     }
-    let total = serde_json::from_slice::<Value>(&exchange.body)
+    let bundle = serde_json::from_slice::<Value>(&exchange.body)
         .ok()
         .filter(|body| body["resourceType"] == "Bundle")
         .ok_or_else(|| {
@@ -319,9 +360,9 @@ async fn count(
                 "what came is no Bundle that could be counted",
             )
             .hint("--count is for searches, such as Patient?_lastUpdated=gt2026-01-01")
-        })?
-        .get("total")
-        .and_then(Value::as_u64);
+        })?;
+    warn_of_ignored(context, &question, &bundle);
+    let total = bundle.get("total").and_then(Value::as_u64);
     let (count, is_total) = match total {
         Some(total) => (total, true),
         None => {
@@ -346,6 +387,21 @@ async fn count(
         is_total,
     };
     Ok(Outcome::printed(document.output()?))
+}
+
+/// A count of everything looks like the count that was asked for.
+fn warn_of_ignored(context: &Context, question: &Question, bundle: &Value) {
+    let own = bundle["link"].as_array().into_iter().flatten();
+    let own = own.filter(|link| link["relation"] == "self").find_map(|link| link["url"].as_str());
+    let asked = format!("x?{}", question.url.query().unwrap_or_default());
+    let ignored = ignored_parameters(&asked, own);
+    if !ignored.is_empty() {
+        context.notice(&format!(
+            "warning: the server ignored {}: its self link does not name it, so more may have been \
+             counted than was asked for (fhir.parameter_ignored)",
+            ignored.join(", ")
+        ));
+    }
 }
 
 async fn yielded(expression: &str, body: &[u8]) -> Result<Vec<Value>> {

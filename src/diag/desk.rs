@@ -20,6 +20,9 @@ use crate::model::{Code, ServerReport, limits};
 use crate::net::tls::grade::Grade;
 use crate::probe;
 
+/// What all default topics together need of a server that is slow and answers.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// What topics may be told from outside.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -38,6 +41,11 @@ pub struct Options {
     pub validate: ValidateOptions,
     /// The grade that the server's TLS has to reach.
     pub minimum_grade: Option<Grade>,
+    /// How long all topics together may take, apart from what measures for a time that was asked for;
+    /// `None`: the server's own deadline, and never less than all of them need.
+    pub limit: Option<Duration>,
+    /// The way to end it early.
+    pub stop: Arc<super::Stop>,
 }
 
 /// One server on the table: its settings, connections, and what was already asked.
@@ -47,6 +55,7 @@ pub struct Desk {
     pub options: Options,
     /// The instant by which topics that do not measure have to be done.
     pub deadline: Instant,
+    pub(super) begun: Instant,
     line: OnceCell<Result<Line, Failure>>,
     report: OnceCell<ServerReport>,
     statement: OnceCell<Result<Arc<Exchange>, Failure>>,
@@ -63,11 +72,14 @@ struct Line {
 impl Desk {
     #[must_use]
     pub fn new(server: &Server, surroundings: &Surroundings, options: Options) -> Desk {
+        let begun = Instant::now();
+        let limit = options.limit.unwrap_or_else(|| server.deadline.max(LIMIT));
         Desk {
             server: server.clone(),
             surroundings: surroundings.clone(),
             options,
-            deadline: Instant::now() + server.deadline,
+            deadline: begun + limit,
+            begun,
             line: OnceCell::new(),
             report: OnceCell::new(),
             statement: OnceCell::new(),
@@ -201,6 +213,11 @@ impl Desk {
             Ok(Arc::new(self.get(&url, &[]).await?))
         };
         self.statement.get_or_init(fetch).await.clone()
+    }
+
+    /// The statement where it was asked for already.
+    pub(super) fn known_statement(&self) -> Option<&Exchange> {
+        self.statement.get()?.as_ref().ok().map(AsRef::as_ref)
     }
 
     /// What becomes of `Prefer: handling=strict`, asked once, of a type that can be searched.

@@ -1,6 +1,6 @@
 //! Which topics run when.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -14,14 +14,20 @@ use super::{
 use crate::model::{Code, Status};
 use crate::probe::acceptance;
 
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Begun(TopicName),
+    Done(TopicName),
+}
+
+/// A topic that keeps to the deadline itself has this long to say what it found until then.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// Looks at a server from several sides. What is on the wire is looked at first and all at once,
 /// then what needs an answering server, then, one after the other, what measures or changes.
-/// `done` is called as each topic ends.
-pub async fn diagnose(
-    desk: &Desk,
-    topics: &[TopicName],
-    mut done: impl FnMut(&Topic),
-) -> Vec<Topic> {
+/// `tell` is called as each topic begins and ends.
+pub async fn diagnose(desk: &Desk, topics: &[TopicName], mut tell: impl FnMut(Step)) -> Vec<Topic> {
     let mut found: Vec<Topic> = Vec::with_capacity(topics.len());
     for turn in [Turn::Wire, Turn::Talk, Turn::Alone] {
         let names: Vec<_> = topics.iter().copied().filter(|name| name.turn() == turn).collect();
@@ -32,21 +38,21 @@ pub async fn diagnose(
         if let Some(why) = broken {
             for name in names {
                 let why = format!("not looked at: {why}");
-                let topic = Topic::left_out(name, Code::new("check.skipped"), why);
-                done(&topic);
-                found.push(topic);
+                found.push(Topic::left_out(name, Code::new("check.skipped"), why));
+                tell(Step::Done(name));
             }
         } else if turn == Turn::Alone {
             for name in names {
-                let topic = look(desk, name).await;
-                done(&topic);
-                found.push(topic);
+                tell(Step::Begun(name));
+                found.push(look(desk, name).await);
+                tell(Step::Done(name));
             }
         } else {
+            names.iter().for_each(|name| tell(Step::Begun(*name)));
             let mut running: FuturesUnordered<_> =
                 names.into_iter().map(|name| look(desk, name)).collect();
             while let Some(topic) = running.next().await {
-                done(&topic);
+                tell(Step::Done(topic.name));
                 found.push(topic);
             }
         }
@@ -61,14 +67,77 @@ async fn out_of_reach(desk: &Desk, found: &[Topic]) -> Option<String> {
         return health::out_of_reach(health);
     }
     // Topics were named one by one: what they need is looked at all the same.
-    let report = desk.report().await;
+    let report = within(desk, desk.report()).await.ok()?;
     health::out_of_reach(&health::topic_of(report))
+}
+
+/// Why something did not come to its end.
+enum Cut {
+    Late,
+    Stopped,
+}
+
+/// Works until the deadline, or until it is told to stop.
+async fn within<T>(desk: &Desk, work: impl Future<Output = T>) -> Result<T, Cut> {
+    let end = tokio::time::Instant::from_std(desk.deadline + GRACE);
+    tokio::select! {
+        // What is ready counts, however late it is.
+        biased;
+        done = work => Ok(done),
+        () = desk.options.stop.said() => Err(Cut::Stopped),
+        () = tokio::time::sleep_until(end) => Err(Cut::Late),
+    }
 }
 
 /// Runs one topic and lets its worst problem speak.
 async fn look(desk: &Desk, name: TopicName) -> Topic {
     let started = Instant::now();
-    let mut topic = match name {
+    let mut topic = if desk.options.stop.is_said() {
+        stopped(name)
+    } else if matches!(name, TopicName::Load | TopicName::Write) {
+        // They end of themselves: one measures for a time that was asked for, one cleans up.
+        run(desk, name).await
+    } else {
+        match within(desk, run(desk, name)).await {
+            Ok(topic) => topic,
+            Err(Cut::Stopped) => stopped(name),
+            Err(Cut::Late) => late(desk, name),
+        }
+    };
+    topic.commands(&commands(desk, name));
+    accept(desk, &mut topic.problems);
+    for step in topic.problems.iter_mut().filter_map(|problem| problem.next_step.as_mut()) {
+        *step = named(step, &desk.server.name);
+    }
+    topic.conclude(started.elapsed().as_secs_f64() * 1000.0);
+    topic
+}
+
+/// A command that can be typed as it stands.
+fn named(step: &str, name: &str) -> String {
+    let word = |word: &str| {
+        let is_place = word.trim_end_matches([',', '.', ';', ':', ')']) == "NAME";
+        if is_place { word.replacen("NAME", name, 1) } else { word.to_owned() }
+    };
+    step.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn stopped(name: TopicName) -> Topic {
+    Topic::left_out(name, Code::new("check.skipped"), "stopped by hand before it was done")
+}
+
+fn late(desk: &Desk, name: TopicName) -> Topic {
+    let limit = desk.deadline.saturating_duration_since(desk.begun).as_millis() as f64 / 1000.0;
+    let mut topic = Topic::new(name);
+    topic.problem(Problem::new(
+        Code::new("check.deadline"),
+        format!("{} did not come to its end within the {limit} s of this diagnosis", name.as_str()),
+    ));
+    topic
+}
+
+async fn run(desk: &Desk, name: TopicName) -> Topic {
+    match name {
         TopicName::Dns => dns::run(desk).await,
         TopicName::Tcp => tcp::run(desk).await,
         TopicName::Tls => tls::run(desk).await,
@@ -89,11 +158,7 @@ async fn look(desk: &Desk, name: TopicName) -> Topic {
         TopicName::Query => query::run(desk).await,
         TopicName::Smart => smart::run(desk).await,
         TopicName::Validate => validate::run(desk).await,
-    };
-    topic.commands(&commands(desk, name));
-    accept(desk, &mut topic.problems);
-    topic.conclude(started.elapsed().as_secs_f64() * 1000.0);
-    topic
+    }
 }
 
 /// What somebody without this program would type to look at the same thing.

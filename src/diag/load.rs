@@ -3,6 +3,7 @@
 mod evidence;
 mod expect;
 mod mix;
+mod preflight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,33 +86,53 @@ pub(super) async fn run(desk: &Desk) -> Topic {
             facts.show(&mut topic);
             topic
         }
-        Err(failure) if failure.code.is_left_out() => {
+        Err(Unsent::Failed(failure)) if failure.code.is_left_out() => {
             Topic::left_out(TopicName::Load, failure.code, failure.message)
         }
-        Err(failure) => {
-            topic.problem(Problem::from(&failure));
+        Err(Unsent::Failed(failure)) => {
+            topic.problem(Problem::from(&*failure));
+            topic
+        }
+        Err(Unsent::Unfit(problem)) => {
+            topic.problem(*problem);
             topic
         }
     }
 }
 
-async fn measure(desk: &Desk, options: &LoadOptions) -> Result<(Vec<String>, Measured), Failure> {
+/// Why no load was sent.
+enum Unsent {
+    Failed(Box<Failure>),
+    /// What an ordinary exchange showed before it.
+    Unfit(Box<Problem>),
+}
+
+impl From<Failure> for Unsent {
+    fn from(failure: Failure) -> Unsent {
+        Unsent::Failed(Box::new(failure))
+    }
+}
+
+async fn measure(desk: &Desk, options: &LoadOptions) -> Result<(Vec<String>, Measured), Unsent> {
     let mix = match &options.mix {
         Some(mix) => mix.clone(),
         None => Mix::declared(desk).await,
     };
-    let (names, operations) = mix.operations(desk)?;
+    let (names, mut operations) = mix.operations(desk)?;
     let caller = desk.caller().await?;
-    // One request by the ordinary way, so that a credential that is not taken is offered once and not
-    // a thousand times.
-    if let Some(target) = operations.first().and_then(|operation| operation.targets.first()) {
-        let first = desk.get(&target.url, &[]).await?;
-        if first.status() == 401 {
-            return Err(Failure::new(
-                Stage::Http,
-                Code::new("auth.unauthorized"),
-                "the server refuses the credential, so no load was sent",
-            ));
+    // One exchange of each kind by the ordinary way: what is no good answer once is none a thousand
+    // times, and a credential that is not taken is offered once.
+    let not_done = |code, why| Unsent::from(Failure::new(Stage::Setup, Code::new(code), why));
+    tokio::select! {
+        looked = preflight::look(desk, &names, &mut operations) => {
+            looked.map_err(|problem| Unsent::Unfit(Box::new(problem)))?;
+        }
+        () = desk.options.stop.said() => {
+            return Err(not_done("check.skipped", "stopped by hand before any load was sent"));
+        }
+        () = tokio::time::sleep(desk.remaining()) => {
+            let why = "no load was sent: an ordinary exchange before it did not end in time";
+            return Err(not_done("check.deadline", why));
         }
     }
     let plan = Plan {
@@ -197,6 +218,7 @@ fn errors(facts: &Facts, share: f64, stopped: bool) -> Problem {
         .iter()
         .map(|(code, count)| (*count, code.to_string()))
         .chain(all.refused.iter().map(|(status, count)| (*count, format!("HTTP {status}"))))
+        .chain([(all.unlike, "an answer that says success and is not FHIR".to_owned())])
         .collect();
     let (_, most) = what.iter().max_by_key(|(count, _)| *count).cloned().unwrap_or_default();
     let ended = if stopped { "stopped: " } else { "" };
@@ -217,15 +239,24 @@ fn errors(facts: &Facts, share: f64, stopped: bool) -> Problem {
         return Problem::from(failure);
     }
     let status = if stopped { Status::Critical } else { Status::Warning };
-    Problem::new(Code::new("perf.errors"), message).at(status)
+    let code = if all.unlike * 2 > all.failures() { "fhir.not_fhir" } else { "perf.errors" };
+    Problem::new(Code::new(code), message).at(status)
 }
 
 pub(super) fn commands(desk: &Desk) -> Vec<Command> {
     let Ok(url) = desk.url("metadata") else { return Vec::new() };
     let one = curl(&desk.server, &url).about("one such request; there is no load by curl");
-    let connections = desk.options.load.connections.to_string();
-    let time = format!("{}s", desk.options.load.duration.as_secs().max(1));
-    let many = Command::new(&["oha", "-c", &connections, "-z", &time])
+    let options = &desk.options.load;
+    let mut many = Command::new(&["oha", "-c", &options.connections.to_string()]);
+    // Of a number and a time the other program heeds one only.
+    many = match options.max_requests {
+        Some(most) => many.with(&["-n", &most.to_string()]),
+        None => many.with(&["-z", &format!("{}s", options.duration.as_secs().max(1))]),
+    };
+    if let Some(rate) = options.rate {
+        many = many.with(&["-q", &rate.ceil().to_string()]);
+    }
+    let many = many
         .with(&["-H", &format!("Accept: {}", desk.accept()), url.as_str()])
         .about("the same load by another program; it does not sign in");
     vec![one, many]
@@ -269,6 +300,11 @@ mod tests {
         answers(200, 1000, &mut good);
         let mut some = good.clone();
         answers(503, 50, &mut some);
+        let mut fooled = good.clone();
+        fooled.unlike(200, 10, Duration::from_millis(20));
+        for _ in 0..50 {
+            fooled.unlike(200, 10, Duration::from_millis(20));
+        }
         let mut limited = good.clone();
         answers(429, 500, &mut limited);
         let mut dead = Tally::default();
@@ -279,6 +315,7 @@ mod tests {
             (Ended::Time, &good, vec![]),
             (Ended::Time, &some, vec![("perf.errors", Status::Warning)]),
             (Ended::Errors, &some, vec![("perf.errors", Status::Critical)]),
+            (Ended::Time, &fooled, vec![("fhir.not_fhir", Status::Warning)]),
             (Ended::Time, &limited, vec![("http.rate_limited", Status::Warning)]),
             (Ended::Errors, &dead, vec![("tcp.refused", Status::Critical)]),
             (Ended::Time, &Tally::default(), vec![("perf.errors", Status::Critical)]),

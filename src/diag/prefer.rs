@@ -40,6 +40,9 @@ pub struct PreferSeen {
     pub applied: Option<String>,
     /// Why the server is known to honour it, where it is.
     pub known: Option<String>,
+    /// Whether a parameter that every server knows takes part in a search; `None`: that was not to be
+    /// seen.
+    pub keeps_known: Option<bool>,
     /// Names of headers that tell of something in between, and our own proxy.
     pub between: Vec<String>,
     pub(super) sample: Sample,
@@ -91,13 +94,32 @@ pub(super) async fn ask(desk: &Desk, kind: &str) -> PreferSeen {
     if desk.client().await.is_ok_and(|client| client.is_proxied()) {
         between.push("our own proxy".to_owned());
     }
+    let went_through = matches!(handling, Handling::LeftOut | Handling::Unnoticed);
+    let keeps_known = if went_through { keeps_known(desk, kind, &sample).await } else { None };
     PreferSeen {
         kind: kind.to_owned(),
         handling,
+        keeps_known,
         applied: sample.header("preference-applied").map(str::to_owned),
         known: honours(desk).await,
         between,
         sample,
+    }
+}
+
+/// Whether a search for a record that there is not finds none: a server that leaves out what it knows,
+/// too, says nothing of the way to it.
+async fn keeps_known(desk: &Desk, kind: &str, all: &Sample) -> Option<bool> {
+    let path = format!("{kind}?_id={UNKNOWN}&_summary=count");
+    let none = sample::search(desk, &path, &[]).await;
+    let (none, all) = (none.bundle()?, all.bundle()?);
+    if none.self_link.as_deref().is_some_and(|link| !link.contains("_id")) {
+        return Some(false);
+    }
+    match (none.total, all.total) {
+        (Some(0), _) => Some(true),
+        (Some(none), Some(all)) if none == all => Some(false),
+        _ => None,
     }
 }
 
@@ -120,13 +142,28 @@ fn known(software: &str, vendor: Option<&str>) -> Option<String> {
 }
 
 impl PreferSeen {
-    /// What is wrong: a server that is known to honour the preference did not see it. Many servers
-    /// ignore it of their own, so nothing is said of others.
+    /// What is wrong: a server that is known to honour the preference did not. Many servers ignore it
+    /// of their own, so nothing is said of others; and where nothing shows that somebody on the way
+    /// took it, the server left the parameter out.
     pub(super) fn problem(&self) -> Option<Problem> {
         if !matches!(self.handling, Handling::LeftOut | Handling::Unnoticed) {
             return None;
         }
         let known = self.known.as_ref()?;
+        if self.keeps_known != Some(true) && (self.between.is_empty() || self.keeps_known.is_some())
+        {
+            let also = match self.keeps_known {
+                Some(_) => ", and so are parameters that every server knows",
+                None => "",
+            };
+            return Some(Problem::new(
+                Code::new("fhir.parameter_ignored"),
+                format!(
+                    "an unknown parameter is {}, though handling=strict was asked for{also}",
+                    self.handling.as_str()
+                ),
+            ));
+        }
         let traces = if self.between.is_empty() {
             String::new()
         } else {
@@ -135,8 +172,8 @@ impl PreferSeen {
         Some(Problem::new(
             Code::new("network.prefer_stripped"),
             format!(
-                "{known} honours Prefer: handling=strict, but an unknown parameter went through: \
-                 the header does not reach it{traces}"
+                "{known} honours Prefer: handling=strict, but an unknown parameter went through, and \
+                 parameters that it knows are heeded: the header does not reach it{traces}"
             ),
         ))
     }

@@ -32,6 +32,8 @@ pub struct QueryDetails {
     /// What became of a parameter that nobody knows, asked strictly.
     pub unknown_parameter: Option<String>,
     pub paging: Vec<Paging>,
+    /// Why no search was followed to a next page; `null` where one was.
+    pub paging_not_looked_at: Option<String>,
     pub negotiation: Vec<Negotiated>,
 }
 
@@ -99,6 +101,16 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     if desk.options.probe && works {
         negotiate(desk, &mut details, &kind).await;
         conditional(desk, &mut details).await;
+    }
+    if !details.paging.iter().any(|paging| paging.pages > 1 || paging.ended) {
+        let why = if details.paging.is_empty() {
+            "paging was not looked at: declare checks.search with _count, such as Patient?_count=10"
+        } else {
+            "paging was not looked at: no declared search came to a next page"
+        };
+        topic.message = format!("{}; {why}", topic.message);
+        topic.note(format!("Note: {why}."));
+        details.paging_not_looked_at = Some(why.to_owned());
     }
     show(&mut topic, &details);
     topic.details(&details);

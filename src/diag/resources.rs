@@ -4,7 +4,7 @@ mod meaning;
 mod prometheus;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use schemars::JsonSchema;
@@ -25,6 +25,8 @@ use prometheus::{Reader, Sample};
 const PAGE_BYTES: u64 = 16 * 1024 * 1024;
 /// Most bytes of an answer in JSON.
 const JSON_BYTES: u64 = 1024 * 1024;
+/// The longest that the figures may take: they are beside the point where they take longer.
+const PATIENCE: Duration = Duration::from_secs(15);
 const ACCEPT: &str = "text/plain;version=0.0.4, application/openmetrics-text;q=0.8, */*;q=0.1";
 /// What is asked of Actuator, one request each: as few as tell of a trouble.
 const ASKED: [(&str, &str); 8] = [
@@ -46,7 +48,7 @@ pub struct ResourcesDetails {
     pub bytes: u64,
     /// Samples on the page, whether they are known or not.
     pub samples: u64,
-    /// Whether the page was longer than what is read of one.
+    /// Whether the page was longer than what is read of one, or took longer.
     pub truncated: bool,
     pub readings: Vec<Reading>,
 }
@@ -100,9 +102,12 @@ fn unusable(message: impl Into<String>) -> Failure {
 }
 
 async fn read(desk: &Desk, check: &ResourcesCheck, url: &Url) -> Result<Page, Failure> {
-    let end = tokio::time::Instant::from_std(desk.deadline.max(Instant::now()));
+    let patience = desk.remaining().min(PATIENCE);
+    let end = tokio::time::Instant::now() + patience;
+    // What came of a page until then is worth reading.
+    let leave = end - patience / 10;
     let late = || unusable("the metrics did not come to their end in time");
-    tokio::time::timeout_at(end, async {
+    let came = tokio::time::timeout_at(end, async {
         let caller = desk.caller().await?;
         // To another origin no credential goes: the caller sees to it.
         let client = caller.client_for(url)?;
@@ -138,7 +143,7 @@ async fn read(desk: &Desk, check: &ResourcesCheck, url: &Url) -> Result<Page, Fa
         match (check.format, is_json) {
             (MetricsFormat::Actuator, true) | (MetricsFormat::Auto, true) => {
                 let list = whole(&mut answer, first.to_vec()).await?;
-                actuator(desk, url, &list).await
+                actuator(desk, url, &list).await.map(Came::Read)
             }
             (MetricsFormat::Actuator, false) => {
                 Err(unusable("the metrics are no JSON of Spring's Actuator"))
@@ -146,36 +151,68 @@ async fn read(desk: &Desk, check: &ResourcesCheck, url: &Url) -> Result<Page, Fa
             (MetricsFormat::Prometheus, true) => {
                 Err(unusable("the metrics are JSON and not the text of Prometheus"))
             }
-            (_, false) => text(&mut answer, &first).await,
+            (_, false) => text(&mut answer, &first, leave).await,
         }
     })
     .await
-    .unwrap_or_else(|_| Err(late()))
-}
-
-/// Reads a page of Prometheus, as far as anybody should.
-async fn text(answer: &mut Answer, first: &[u8]) -> Result<Page, Failure> {
-    let mut reader = Reader::new(&is_known);
-    let mut bytes = first.len() as u64;
-    reader.push(first);
-    let mut truncated = false;
-    while let Some(piece) = answer.chunk().await? {
-        bytes += piece.len() as u64;
-        reader.push(&piece);
-        if bytes > PAGE_BYTES {
-            truncated = true;
-            break;
+    .unwrap_or_else(|_| Err(late()))?;
+    match came {
+        Came::Read(page) => Ok(page),
+        // So much text takes its time, and others wait for their answers meanwhile.
+        Came::Text { page, truncated } => {
+            tokio::task::spawn_blocking(move || parsed(&page, truncated))
+                .await
+                .map_err(|_| unusable("the page of metrics could not be read to its end"))
         }
     }
+}
+
+/// What came over the wire.
+enum Came {
+    Read(Page),
+    /// A page of Prometheus, as far as anybody should read one.
+    Text {
+        page: Vec<u8>,
+        truncated: bool,
+    },
+}
+
+fn parsed(page: &[u8], truncated: bool) -> Page {
+    let mut reader = Reader::new(&is_known);
+    reader.push(page);
     reader.finish();
     let details = ResourcesDetails {
         format: "prometheus",
-        bytes,
+        bytes: page.len() as u64,
         samples: reader.seen,
         truncated,
         readings: readings(&reader.samples),
     };
-    Ok(Page { details, strange: reader.strange })
+    Page { details, strange: reader.strange }
+}
+
+/// Reads a page of Prometheus until it ends, is too long, or takes too long.
+async fn text(
+    answer: &mut Answer,
+    first: &[u8],
+    leave: tokio::time::Instant,
+) -> Result<Came, Failure> {
+    let most = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX);
+    let mut page = first.to_vec();
+    let truncated = loop {
+        if page.len() > most {
+            page.truncate(most);
+            break true;
+        }
+        match tokio::time::timeout_at(leave, answer.chunk()).await {
+            Err(_) => break true,
+            Ok(piece) => match piece? {
+                Some(piece) => page.extend_from_slice(&piece),
+                None => break false,
+            },
+        }
+    };
+    Ok(Came::Text { page, truncated })
 }
 
 async fn whole(answer: &mut Answer, mut body: Vec<u8>) -> Result<Vec<u8>, Failure> {
@@ -267,7 +304,7 @@ fn found(page: &Page) -> Topic {
         topic.problem(Problem::new(
             Code::new("server.metrics"),
             format!(
-                "the page of metrics is longer than {} MiB and was left there",
+                "the page of metrics is longer than {} MiB, or did not end in time, and was left there",
                 PAGE_BYTES >> 20
             ),
         ));

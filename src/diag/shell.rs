@@ -21,6 +21,8 @@ pub struct Command {
     /// Lines of a curl configuration whose values stand in variables: a template for `printf` and
     /// the variables that go into it.
     secrets: Vec<(String, Vec<String>)>,
+    /// Whether it would read standard input, which may be the very script that it stands in.
+    reads: bool,
 }
 
 impl Command {
@@ -30,6 +32,7 @@ impl Command {
             about: String::new(),
             words: words.iter().map(|&word| word.to_owned()).collect(),
             secrets: Vec::new(),
+            reads: false,
         }
     }
 
@@ -45,6 +48,13 @@ impl Command {
         self
     }
 
+    /// Of a program that reads standard input where it is let.
+    #[must_use]
+    pub fn without_input(mut self) -> Command {
+        self.reads = true;
+        self
+    }
+
     fn secret(mut self, template: &str, variables: &[&str]) -> Command {
         self.secrets.push((
             template.to_owned(),
@@ -56,12 +66,18 @@ impl Command {
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Unset they fail by name, before anything is sent.
+        let variables: Vec<_> = self.secrets.iter().flat_map(|(_, variables)| variables).collect();
+        if !variables.is_empty() {
+            let named: Vec<_> = variables.iter().map(|name| format!("\"${{{name}:?}}\"")).collect();
+            write!(f, ": {} && ", named.join(" "))?;
+        }
         for (index, (template, variables)) in self.secrets.iter().enumerate() {
             f.write_str(if index == 0 { "{ " } else { " " })?;
             write!(f, "printf {}", quoted(template))?;
             for variable in variables {
-                // Unset it fails by name, before anything is sent.
-                write!(f, " \"${{{variable}:?}}\"")?;
+                // Inside the quotes of curl's configuration both have a meaning.
+                write!(f, " \"$(printf %s \"${variable}\" | sed 's/[\\\\\"]/\\\\&/g')\"")?;
             }
             f.write_str(";")?;
         }
@@ -72,6 +88,8 @@ impl fmt::Display for Command {
         f.write_str(&words.join(" "))?;
         if !self.secrets.is_empty() {
             f.write_str(" --config -")?;
+        } else if self.reads {
+            f.write_str(" </dev/null")?;
         }
         Ok(())
     }
@@ -218,13 +236,35 @@ mod tests {
         }
     }
 
+    /// What curl reads is what a shell makes of the command.
+    #[test]
+    fn a_secret_with_quotes_comes_through_a_shell_as_it_is() {
+        let command = Command::new(&["cat"]).secret("user = \"a:%s\"\\n", &["FHIRCTL_PASSWORD"]);
+        let line = command.to_string().replace("cat --config -", "cat");
+        let run = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .env("FHIRCTL_PASSWORD", r#"a"b\c%s$d'e"#)
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&run.stdout),
+            "user = \"a:a\\\"b\\\\c%s$d'e\"\n",
+            "{line}"
+        );
+        let unset = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert!(!unset.status.success() && unset.stdout.is_empty());
+    }
+
     #[test]
     fn a_secret_is_a_variable_on_standard_input() {
         let command =
             Command::new(&["curl"]).secret("header = \"X: %s\"\\n", &["FHIRCTL_X"]).with(&["u"]);
         assert_eq!(
             command.to_string(),
-            "{ printf 'header = \"X: %s\"\\n' \"${FHIRCTL_X:?}\"; } | curl u --config -"
+            concat!(
+                r#": "${FHIRCTL_X:?}" && { printf 'header = "X: %s"\n' "#,
+                r#""$(printf %s "$FHIRCTL_X" | sed 's/[\\"]/\\&/g')"; } | curl u --config -"#
+            )
         );
     }
 }

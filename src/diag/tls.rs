@@ -13,11 +13,11 @@ use super::{Desk, Problem, Topic, TopicName};
 use crate::auth::way_out;
 use crate::http::{Client, Failure, certificates_in};
 use crate::model::server::TlsVersion;
-use crate::model::{Code, Observation, Party};
+use crate::model::{Code, Observation, Party, Status};
 use crate::net::tls::Version;
 use crate::net::tls::answer::Trouble;
 use crate::net::tls::certificate::{Certificate, end_of};
-use crate::net::tls::grade::{Graded, Rating, Trust, rate};
+use crate::net::tls::grade::{Grade, Graded, Rating, Trust, rate};
 use crate::net::tls::scan::{End, Scan, Target, scan};
 
 pub use show::TlsDetails;
@@ -45,6 +45,9 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     let topic = Topic::new(TopicName::Tls);
     if desk.server.url.url().scheme() != "https" {
         let why = "the server is asked over plain HTTP";
+        if let Some(topic) = ungraded(desk, why) {
+            return topic;
+        }
         return Topic::left_out(TopicName::Tls, Code::new("check.not_applicable"), why);
     }
     match look(desk).await {
@@ -53,6 +56,9 @@ pub(super) async fn run(desk: &Desk) -> Topic {
             // The proxy connects, and would count every question as a request of its own.
             let why = "a proxy stands in between: the server's TLS cannot be asked for each thing by \
                 itself; run it from where the server is reached directly";
+            if let Some(topic) = ungraded(desk, why) {
+                return topic;
+            }
             Topic::left_out(TopicName::Tls, Code::new("check.not_applicable"), why)
         }
         Err(failure) => {
@@ -94,6 +100,9 @@ async fn judge(desk: &Desk, mut topic: Topic, (address, scan): (String, Scan)) -
     let said: Vec<Problem> = report.checks.iter().filter_map(spoken_of_tls).collect();
     if scan.spoken().next().is_none() && said.is_empty() {
         let why = format!("not looked at: no TLS was agreed on ({})", why_not(&scan));
+        if let Some(topic) = ungraded(desk, &why) {
+            return topic;
+        }
         return Topic::left_out(TopicName::Tls, Code::new("check.skipped"), why);
     }
     let read = |chain: &Vec<Vec<u8>>| {
@@ -110,7 +119,12 @@ async fn judge(desk: &Desk, mut topic: Topic, (address, scan): (String, Scan)) -
         topic.problem(explained(desk, problem, &found));
     }
     demand(desk, &mut topic, &found);
+    failing(&mut topic, &found);
     minimum(desk, &mut topic, &found);
+    if let Some(rating) = found.rating.as_ref().filter(|rating| rating.grade < Grade::AMinus) {
+        let grade = rating.grade.as_str();
+        topic.remark = Some(format!("TLS is graded {grade}: {}", reasons(rating, Grade::AMinus)));
+    }
     show::evidence(&mut topic, &found);
     topic.details(&TlsDetails::of(&found));
     let good = show::sentence(&found);
@@ -138,7 +152,7 @@ fn trust(said: &[Problem]) -> Trust {
 
 /// The seconds of `Strict-Transport-Security`, where the server can be asked. RFC 6797 §6.1.1.
 async fn hsts(desk: &Desk, said: &[Problem]) -> Option<u64> {
-    if said.iter().any(|problem| problem.status == crate::model::Status::Critical) {
+    if said.iter().any(|problem| problem.status == Status::Critical) {
         return None;
     }
     let statement = desk.statement().await.ok()?;
@@ -191,8 +205,8 @@ fn no_agreement(desk: &Desk, mut problem: Problem, found: &Found) -> Problem {
     let taken = |agreed: &crate::net::tls::scan::Found| TAKEN.contains(&agreed.suite);
     if newest.version == Version::Tls12 && !newest.suites.iter().any(taken) {
         problem.message = format!(
-            "the server speaks TLSv1.2 with {} cipher suites, none of which has both ECDHE and AEAD",
-            newest.suites.len()
+            "the server speaks TLSv1.2 with {}, none of which has both ECDHE and AEAD",
+            crate::model::text::counted(newest.suites.len(), "cipher suite")
         );
         return problem.by(Party::Vendor).next_step(
             "tell the server's operator to switch TLS 1.3 on, or suites such as \
@@ -284,20 +298,65 @@ fn demand(desk: &Desk, topic: &mut Topic, found: &Found) {
     );
 }
 
-fn minimum(desk: &Desk, topic: &mut Topic, found: &Found) {
-    let Some(wanted) = desk.options.minimum_grade else { return };
-    let Some(rating) = found.rating.as_ref().filter(|rating| rating.grade < wanted) else { return };
+/// A grade that was asked for, where there is nothing to grade: nobody may take that for a pass.
+fn ungraded(desk: &Desk, why: &str) -> Option<Topic> {
+    let wanted = desk.options.minimum_grade?;
+    let mut topic = Topic::new(TopicName::Tls);
+    topic.problem(no_grade(wanted, why));
+    Some(topic)
+}
+
+fn no_grade(wanted: Grade, why: &str) -> Problem {
+    Problem::new(
+        Code::new("tls.grade"),
+        format!("grade {} was asked for, and there is no TLS to grade: {why}", wanted.as_str()),
+    )
+    .at(Status::Unknown)
+    .by(Party::Ours)
+    .next_step("leave --minimum-grade away, or ask the server directly and over HTTPS")
+}
+
+/// What nobody should rely on any more, though a handshake works.
+fn failing(topic: &mut Topic, found: &Found) {
+    let Some(rating) = found.rating.as_ref().filter(|rating| rating.without_trust <= Grade::F)
+    else {
+        return;
+    };
+    // A handshake that fails says it already.
+    if topic.problems.iter().any(|known| known.code == Code::new("tls.protocol")) {
+        return;
+    }
+    let reasons = reasons(rating, Grade::E);
+    let problem = Problem::new(Code::new("tls.protocol"), format!("TLS is graded F: {reasons}"));
+    topic.problem(
+        problem
+            .at(Status::Warning)
+            .by(Party::Vendor)
+            .next_step("tell the server's operator to switch off what the grade names"),
+    );
+}
+
+/// What keeps a grade below another.
+fn reasons(rating: &Rating, below: Grade) -> String {
     let reasons: Vec<_> = rating
         .deductions
         .iter()
-        .filter(|deduction| deduction.grade < wanted)
+        .filter(|deduction| deduction.grade < below)
         .map(|deduction| deduction.reason.as_str())
         .collect();
-    let why = if reasons.is_empty() {
-        format!("its score is {}", rating.score)
-    } else {
-        reasons.join("; ")
+    if reasons.is_empty() { format!("its score is {}", rating.score) } else { reasons.join("; ") }
+}
+
+fn minimum(desk: &Desk, topic: &mut Topic, found: &Found) {
+    let Some(wanted) = desk.options.minimum_grade else { return };
+    let Some(rating) = &found.rating else {
+        topic.problem(no_grade(wanted, "nothing could be asked beside an ordinary handshake"));
+        return;
     };
+    if rating.grade >= wanted {
+        return;
+    }
+    let why = reasons(rating, wanted);
     let (grade, wanted) = (rating.grade.as_str(), wanted.as_str());
     topic.problem(Problem::new(
         Code::new("tls.grade"),
@@ -364,7 +423,7 @@ pub(super) fn commands(desk: &Desk) -> Vec<Command> {
     let (host, port) = desk.target();
     let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let at = format!("{shown}:{port}");
-    let mut base = Command::new(&["openssl", "s_client", "-connect", &at]);
+    let mut base = Command::new(&["openssl", "s_client", "-connect", &at]).without_input();
     if matches!(desk.server.url.url().host(), Some(url::Host::Domain(_))) {
         base = base.with(&["-servername", &host]);
     }

@@ -350,6 +350,9 @@ pub struct Topic {
     /// The same for people.
     #[serde(skip)]
     pub evidence: Vec<Evidence>,
+    /// What the verdict has to say beside that nothing is wrong.
+    #[serde(skip)]
+    pub remark: Option<String>,
 }
 
 impl Topic {
@@ -369,6 +372,7 @@ impl Topic {
             details: Value::Null,
             commands: Vec::new(),
             evidence: Vec::new(),
+            remark: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::shell::Command;
 use super::wire::{first_stop, ms};
 use super::{Desk, Topic, TopicName};
+use crate::model::text::counted;
 use crate::net::trace::{self, Hop, Kind, Path};
 
 /// For the whole way.
@@ -64,7 +65,9 @@ fn end(path: &Path) -> String {
     let to = path.to;
     match path.hops.last() {
         None => format!("nobody on the way to {to} answers"),
-        Some(last) if path.is_complete => format!("{to} is {} hops away", last.number),
+        Some(last) if path.is_complete => {
+            format!("{to} is {} away", counted(last.number.into(), "hop"))
+        }
         Some(Hop { kind: Kind::Forbidden, number, address, .. }) => {
             format!("the way to {to} is prohibited at hop {number} by {}", named(*address))
         }

@@ -127,7 +127,8 @@ pub(super) async fn run(desk: &Desk) -> Topic {
     tell(&mut topic, &details, &subjects);
     remote(desk, &mut topic, &mut details, &subjects).await;
     show(&mut topic, &details);
-    topic.message = format!("{} resources, none with an error", details.resources.len());
+    topic.message =
+        format!("{}, none with an error", text::counted(details.resources.len(), "resource"));
     topic.details(&details);
     topic
 }

@@ -43,6 +43,9 @@ pub fn judge(topics: &[Topic]) -> Verdict {
             1 => "nothing wrong found by one topic".to_owned(),
             looked => format!("nothing wrong found by {looked} topics"),
         };
+        let remarks = topics.iter().filter_map(|topic| topic.remark.as_deref());
+        let message =
+            std::iter::once(message.as_str()).chain(remarks).collect::<Vec<_>>().join("; ");
         return Verdict {
             status,
             layer: None,
@@ -97,5 +100,11 @@ mod tests {
         let left = Topic::left_out(TopicName::Health, Code::new("check.skipped"), "no");
         assert_eq!(judge(&[left]).status, Status::Unknown);
         assert_eq!(judge(&[Topic::new(TopicName::Health)]).status, Status::Healthy);
+        let graded =
+            Topic { remark: Some("TLS is graded B: old".into()), ..Topic::new(TopicName::Tls) };
+        assert_eq!(
+            judge(&[graded]).message,
+            "nothing wrong found by one topic; TLS is graded B: old"
+        );
     }
 }

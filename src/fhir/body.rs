@@ -50,7 +50,7 @@ pub fn sniff(content_type: Option<&str>, body: &[u8]) -> BodyKind {
         Some(b'<') => markup(body),
         Some(_) => match media_type(content_type) {
             // It claims to be one and is not: malformed rather than something else.
-            Some(name) if is_json(&name) => BodyKind::Json,
+            Some(name) if is_json_name(&name) => BodyKind::Json,
             Some(name) if is_xml(&name) => BodyKind::Xml,
             Some(name) if name == "text/html" => BodyKind::Html,
             _ => BodyKind::Other,
@@ -74,6 +74,25 @@ pub fn is_fhir_media_type(content_type: &str) -> bool {
     )
 }
 
+/// Whether a `Content-Type` promises JSON, of FHIR or not.
+#[must_use]
+pub fn is_json_type(content_type: &str) -> bool {
+    media_type(Some(content_type)).is_some_and(|name| is_json_name(&name))
+}
+
+/// Whether a `Content-Type` promises XML, of FHIR or not.
+#[must_use]
+pub fn is_xml_type(content_type: &str) -> bool {
+    media_type(Some(content_type)).is_some_and(|name| is_xml(&name))
+}
+
+/// Whether a body is one whole JSON value.
+#[must_use]
+pub fn is_json(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}
+
 /// Type and subtype in lower case, without parameters.
 pub(super) fn media_type(content_type: Option<&str>) -> Option<String> {
     let name = content_type?.split(';').next()?.trim().to_ascii_lowercase();
@@ -88,7 +107,7 @@ pub(super) fn media_parameter<'t>(content_type: &'t str, name: &str) -> Option<&
     })
 }
 
-pub(super) fn is_json(media_type: &str) -> bool {
+pub(super) fn is_json_name(media_type: &str) -> bool {
     matches!(media_type, "application/json" | "text/json" | "application/json+fhir")
         || media_type.ends_with("+json")
 }

@@ -32,6 +32,18 @@ pub fn facts(kind: BodyKind, body: &[u8]) -> Option<ResourceFacts> {
     })
 }
 
+/// The type that a document says it is of, known here or not; `None` for what is no FHIR document:
+/// broken, without a type, or none that a type could have.
+#[must_use]
+pub fn type_of(kind: BodyKind, body: &[u8]) -> Option<String> {
+    let mut root = Root::default();
+    wire::read(kind, body, &mut root).ok()?;
+    let name = root.resource_type.into_owned();
+    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.chars().all(|c| c.is_ascii_alphanumeric());
+    is_name.then_some(name)
+}
+
 #[derive(Default)]
 struct Root<'a> {
     resource_type: Text<'a>,

@@ -49,6 +49,33 @@ pub struct Operation {
     pub targets: Vec<Target>,
     /// Its share among the others.
     pub weight: u32,
+    /// What a good answer is like, as far as it can be told for nothing.
+    pub likeness: Likeness,
+}
+
+/// What the answers under load are held against: as good as free, so that it can be done for each.
+#[derive(Clone, Debug, Default)]
+pub struct Likeness {
+    /// The media type that a good answer had; `None`: any is taken.
+    pub content_type: Option<HeaderValue>,
+    /// Whether another media type is as good; asked only where it is not the same to the byte.
+    pub is_alike: Option<fn(&str) -> bool>,
+    /// Whether a good answer had a body.
+    pub has_body: bool,
+}
+
+impl Likeness {
+    /// Whether an answer of this media type could be a good one.
+    fn takes(&self, content_type: Option<&HeaderValue>) -> bool {
+        let Some(good) = &self.content_type else { return true };
+        match content_type {
+            Some(found) if found == good => true,
+            Some(found) => {
+                found.to_str().is_ok_and(|text| self.is_alike.is_some_and(|alike| alike(text)))
+            }
+            None => false,
+        }
+    }
 }
 
 /// One address, with a form where it is posted to.
@@ -145,6 +172,7 @@ pub async fn run(
         opener,
         order: order(operations),
         sizes: operations.iter().map(|operation| operation.targets.len()).collect(),
+        likenesses: operations.iter().map(|operation| operation.likeness.clone()).collect(),
         heads: Mutex::new(Arc::new(words.heads(operations, credential.as_ref())?)),
         version: AtomicU64::new(0),
         schedule: plan.rate.map(|rate| Schedule::new(rate, plan.ramp)),
@@ -230,6 +258,8 @@ struct Shared {
     order: Vec<u16>,
     /// How many targets each operation has.
     sizes: Vec<usize>,
+    /// What the answers to each operation are held against.
+    likenesses: Vec<Likeness>,
     heads: Mutex<Arc<Heads>>,
     /// Of `heads`; a change is seen without taking the lock.
     version: AtomicU64,
@@ -371,9 +401,33 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_share_in_the_order() {
-        let operation = |weight| Operation { method: Method::GET, targets: Vec::new(), weight };
+        let operation = |weight| Operation {
+            method: Method::GET,
+            targets: Vec::new(),
+            weight,
+            likeness: Likeness::default(),
+        };
         let order = order(&[operation(3), operation(1), operation(0)]);
         let share = |index: u16| order.iter().filter(|one| **one == index).count();
         assert_eq!((share(0), share(1), share(2)), (3, 1, 1));
+    }
+
+    #[test]
+    fn an_answer_of_another_media_type_is_not_like_a_good_one() {
+        let likeness = Likeness {
+            content_type: Some(HeaderValue::from_static("application/fhir+json")),
+            is_alike: Some(|text| text.contains("json")),
+            has_body: true,
+        };
+        for (found, expected) in [
+            (Some("application/fhir+json"), true),
+            (Some("application/json;charset=utf-8"), true),
+            (Some("text/html"), false),
+            (None, false),
+        ] {
+            let found = found.map(HeaderValue::from_static);
+            assert_eq!(likeness.takes(found.as_ref()), expected, "{found:?}");
+        }
+        assert!(Likeness::default().takes(None));
     }
 }

@@ -1,7 +1,8 @@
 //! What an answer means for who asked.
 
-use crate::fhir::body::{BodyKind, sniff};
+use crate::fhir::body::{BodyKind, is_json, sniff};
 use crate::fhir::outcome::OperationOutcome;
+use crate::fhir::resource;
 use crate::http::Exchange;
 use crate::model::{Error, ErrorKind, limits};
 
@@ -13,10 +14,21 @@ pub struct Judged {
     pub trouble: Option<Error>,
 }
 
+/// What an answer has to hold to be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A FHIR resource.
+    Resource,
+    /// JSON that need not be a resource, such as `.well-known/smart-configuration`.
+    Json,
+    /// A resource where there is a body; there need not be one.
+    AnyOrNothing,
+}
+
 /// Judges an answer: 401 and 403 are exit 77, 404 and 410 are 66, 429 is 75, every other refusal
 /// is 69; success with something that is not FHIR is 65, and so is nothing where a body is wanted.
 #[must_use]
-pub fn judge(exchange: &Exchange, wants_body: bool) -> Judged {
+pub fn judge(exchange: &Exchange, wanted: Wanted) -> Judged {
     let kind = sniff(exchange.content_type(), &exchange.body);
     let status = exchange.status();
     let outcome = OperationOutcome::parse(kind, &exchange.body);
@@ -41,11 +53,30 @@ pub fn judge(exchange: &Exchange, wants_body: bool) -> Judged {
                 ),
                 "a sign-in page or a proxy may have answered; --raw shows it",
             ),
-            (BodyKind::Empty, _) if wants_body && status == 200 => refused(
+            (BodyKind::Empty, _) if wanted != Wanted::AnyOrNothing && status == 200 => refused(
                 ErrorKind::Data,
                 "HTTP 200 with an empty body (fhir.not_fhir)".to_owned(),
                 "",
             ),
+            (BodyKind::Json, _) if !is_json(&exchange.body) => refused(
+                ErrorKind::Data,
+                format!(
+                    "HTTP {status} with something that should be JSON and is not (fhir.malformed)"
+                ),
+                "",
+            ),
+            (BodyKind::Json | BodyKind::Xml, None)
+                if wanted != Wanted::Json && resource::type_of(kind, &exchange.body).is_none() =>
+            {
+                refused(
+                    ErrorKind::Data,
+                    format!(
+                        "HTTP {status} with {} that is no FHIR resource (fhir.not_fhir)",
+                        kind.as_str()
+                    ),
+                    "",
+                )
+            }
             (_, Some(outcome)) if outcome.has_error() => refused(
                 ErrorKind::Unavailable,
                 format!(

@@ -8,11 +8,12 @@ mod answer;
 mod pages;
 mod question;
 
-pub use answer::{Judged, judge};
+pub use answer::{Judged, Wanted, judge};
 pub use pages::{Page, Pages};
 pub use question::{Method, Question, shape};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -29,6 +30,8 @@ pub const LARGEST: u64 = 64 * 1024 * 1024;
 pub struct Asker {
     caller: Caller,
     client: Arc<Client>,
+    /// The longest that one answer may take, its attempts and its sign-in with it.
+    limit: Option<Duration>,
 }
 
 impl Asker {
@@ -37,7 +40,13 @@ impl Asker {
     pub async fn new(server: &Server, surroundings: &Surroundings) -> Result<Asker, Error> {
         let caller = Caller::new(server, surroundings).await.map_err(error_of)?;
         let client = caller.client().map_err(error_of)?;
-        Ok(Asker { caller, client })
+        Ok(Asker { caller, client, limit: None })
+    }
+
+    /// Bounds how long each answer may take, all in all.
+    #[must_use]
+    pub fn within(self, limit: Option<Duration>) -> Asker {
+        Asker { limit, ..self }
     }
 
     #[must_use]
@@ -65,7 +74,7 @@ impl Asker {
             body,
             signed: true,
         };
-        self.attempts(&ask, question.method.is_safe()).await.map_err(error_of)
+        self.in_time(&ask, question.method.is_safe()).await
     }
 
     /// Reads an address that the server gave, at its own origin.
@@ -78,7 +87,27 @@ impl Asker {
         accept: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Exchange, Error> {
-        self.attempts(&Ask { headers, ..Ask::get(url, accept) }, true).await.map_err(error_of)
+        self.in_time(&Ask { headers, ..Ask::get(url, accept) }, true).await
+    }
+
+    async fn in_time(&self, ask: &Ask<'_>, is_safe: bool) -> Result<Exchange, Error> {
+        let attempts = self.attempts(ask, is_safe);
+        let Some(limit) = self.limit else { return attempts.await.map_err(error_of) };
+        match tokio::time::timeout(limit, attempts).await {
+            Ok(answer) => answer.map_err(error_of),
+            Err(_) => {
+                let shown = humantime::format_duration(limit);
+                let error = Error::new(
+                    ErrorKind::Unavailable,
+                    format!("no complete answer within {shown} (http.timeout)"),
+                );
+                Err(if is_safe {
+                    error.hint("a longer --timeout waits longer")
+                } else {
+                    error.hint("what was asked for may have been done all the same: look before doing it again")
+                })
+            }
+        }
     }
 
     async fn attempts(&self, ask: &Ask<'_>, is_safe: bool) -> Result<Exchange, Failure> {

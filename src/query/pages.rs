@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Asker, Question, judge};
+use super::{Asker, Question, Wanted, judge};
 use crate::fhir::body::BodyKind;
 use crate::fhir::text::compact;
 use crate::http::Exchange;
@@ -108,7 +108,7 @@ impl<'a> Pages<'a> {
             Next::At(url) => self.asker.follow(&url, self.accept, &[]).await?,
         };
         self.pages += 1;
-        if let Some(trouble) = judge(&exchange, true).trouble {
+        if let Some(trouble) = judge(&exchange, Wanted::Resource).trouble {
             return Err(trouble);
         }
         let bundle = parse(&exchange, self.pages)?;

@@ -33,47 +33,70 @@ pub(super) fn render(run: &CheckRun) -> Result<String> {
     ))
 }
 
-/// Suites whose cases passed or failed, without times.
+/// Suites of cases that say themselves what became of them.
 pub(super) fn suites(all: &Suites) -> String {
     let mut text = String::new();
-    let (mut tests, mut failures) = (0, 0);
+    let (mut sum, mut whole) = (Counts::default(), 0.0);
     for suite in &all.suites {
-        let failed = suite.cases.iter().filter(|case| !case.failure.is_empty()).count();
-        tests += suite.cases.len();
-        failures += failed;
+        let mut counts = Counts { tests: suite.cases.len(), ..Counts::default() };
         let name = escaped(&suite.name);
+        let cases: String =
+            suite.cases.iter().map(|case| stated(case, &name, &mut counts)).collect();
+        let time: f64 = suite.cases.iter().map(|case| case.duration_ms).sum();
         let _ = writeln!(
             text,
-            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" \
-             skipped=\"0\" time=\"0.000\">",
-            suite.cases.len(),
+            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" \
+             skipped=\"{}\" time=\"{}\">\n{cases}  </testsuite>",
+            counts.tests,
+            counts.failures,
+            counts.errors,
+            counts.skipped,
+            seconds(time),
         );
-        for case in &suite.cases {
-            text.push_str(&stated(case, &name));
-        }
-        text.push_str("  </testsuite>\n");
+        sum.tests += counts.tests;
+        sum.failures += counts.failures;
+        sum.errors += counts.errors;
+        whole += time;
     }
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <testsuites name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
-         time=\"0.000\">\n{text}</testsuites>\n",
+         <testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" \
+         time=\"{}\">\n{text}</testsuites>\n",
         escaped(&all.name),
+        sum.tests,
+        sum.failures,
+        sum.errors,
+        seconds(whole),
     )
 }
 
-fn stated(case: &Case, suite: &str) -> String {
+fn stated(case: &Case, suite: &str, counts: &mut Counts) -> String {
     let name = escaped(&case.name);
-    let head = format!("    <testcase name=\"{name}\" classname=\"{suite}\" time=\"0.000\"");
-    let notes = escaped(&case.notes.join("\n"));
-    match case.failure.first() {
-        Some(first) => format!(
-            "{head}>\n      <failure type=\"{name}\" message=\"{}\">{}</failure>\n    </testcase>\n",
-            escaped(first),
-            escaped(&[case.failure.join("\n"), case.notes.join("\n")].join("\n")),
-        ),
-        None if notes.is_empty() => format!("{head}/>\n"),
-        None => format!("{head}>\n      <system-out>{notes}</system-out>\n    </testcase>\n"),
-    }
+    let time = seconds(case.duration_ms);
+    let head = format!("    <testcase name=\"{name}\" classname=\"{suite}\" time=\"{time}\"");
+    let (tag, said) = if !case.failure.is_empty() {
+        counts.failures += 1;
+        ("failure", &case.failure)
+    } else if !case.error.is_empty() {
+        counts.errors += 1;
+        ("error", &case.error)
+    } else if let Some(why) = &case.skipped {
+        counts.skipped += 1;
+        let why = escaped(why);
+        return format!("{head}>\n      <skipped message=\"{why}\"/>\n    </testcase>\n");
+    } else {
+        let notes = escaped(&case.notes.join("\n"));
+        return if notes.is_empty() {
+            format!("{head}/>\n")
+        } else {
+            format!("{head}>\n      <system-out>{notes}</system-out>\n    </testcase>\n")
+        };
+    };
+    format!(
+        "{head}>\n      <{tag} type=\"{name}\" message=\"{}\">{}</{tag}>\n    </testcase>\n",
+        escaped(said.first().map_or("", String::as_str)),
+        escaped(&[said.join("\n"), case.notes.join("\n")].join("\n")),
+    )
 }
 
 #[derive(Default)]

@@ -64,13 +64,19 @@ pub struct Suite {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Case {
     pub name: String,
     /// What makes it fail, a line each; empty where it passed.
     pub failure: Vec<String>,
+    /// Why nobody knows whether it passed, a line each.
+    pub error: Vec<String>,
+    /// Why it was not looked at.
+    pub skipped: Option<String>,
     /// What else there is to say, a line each.
     pub notes: Vec<String>,
+    /// How long it took; 0 where that was not measured.
+    pub duration_ms: f64,
 }
 
 /// Days to remember.

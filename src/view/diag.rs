@@ -25,6 +25,8 @@ pub struct DiagDocument {
     pub status: Status,
     /// What the process returns.
     pub exit_code: u8,
+    /// Whether it was told to stop before it was done.
+    pub cut_short: bool,
     pub verdict: Verdict,
     pub topics: Vec<Topic>,
 }
@@ -76,6 +78,7 @@ impl DiagDocument {
         verdict: Verdict,
         topics: Vec<Topic>,
         exit_code: u8,
+        cut_short: bool,
     ) -> DiagDocument {
         DiagDocument {
             schema: "fhirctl/diag/v1",
@@ -90,6 +93,7 @@ impl DiagDocument {
             },
             status: verdict.status,
             exit_code,
+            cut_short,
             verdict,
             topics,
         }
@@ -153,6 +157,9 @@ impl DiagDocument {
             blocks.push(Block::Indented(evidence(topic)));
         }
         blocks.push(Block::Blank);
+        if self.cut_short {
+            blocks.push(Block::text("Cut short by hand: this is what was found until then."));
+        }
         blocks.push(Block::text(format!("Exit code {}.", self.exit_code)));
         blocks
     }
@@ -191,15 +198,20 @@ impl DiagDocument {
     }
 
     fn suites(&self) -> Suites {
+        let told = |topic: &Topic, is_unknown: bool| -> Vec<String> {
+            let problems = topic.problems.iter().filter(|problem| problem.counts());
+            problems
+                .filter(|problem| (problem.status == Status::Unknown) == is_unknown)
+                .map(|problem| format!("{}: {}", problem.code, problem.message))
+                .collect()
+        };
         let case = |topic: &Topic| Case {
             name: topic.name.as_str().to_owned(),
-            failure: topic
-                .problems
-                .iter()
-                .filter(|problem| problem.counts() && problem.status != Status::Unknown)
-                .map(|problem| format!("{}: {}", problem.code, problem.message))
-                .collect(),
-            notes: if topic.has_run() { Vec::new() } else { vec![topic.message.clone()] },
+            failure: told(topic, false),
+            error: told(topic, true),
+            skipped: (!topic.has_run()).then(|| topic.message.clone()),
+            notes: Vec::new(),
+            duration_ms: topic.duration_ms,
         };
         Suites {
             name: "fhirctl diag".to_owned(),

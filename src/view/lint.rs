@@ -267,7 +267,7 @@ impl LintRun {
 }
 
 fn case(rule: &str, findings: &[&Finding]) -> Case {
-    let mut case = Case { name: rule.to_owned(), failure: Vec::new(), notes: Vec::new() };
+    let mut case = Case { name: rule.to_owned(), ..Case::default() };
     for finding in findings.iter().filter(|finding| finding.rule.id == rule) {
         let line = finding.location.line.map(|line| format!("line {line}: ")).unwrap_or_default();
         let text = format!("{line}{}", finding.message);

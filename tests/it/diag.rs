@@ -89,6 +89,60 @@ fn the_commands_can_be_run_as_they_are_printed() {
     assert_schema("diag-commands", &listed);
 }
 
+#[test]
+fn a_gate_without_its_topic_is_refused() {
+    let desk = Desk::new("version: 1\nservers:\n  - {name: s, url: \"http://127.0.0.1:1/fhir\"}\n");
+    for (args, topic) in [
+        (&["health", "--minimum-grade", "A"][..], "tls"),
+        (&["--expect", "p95<1ms"], "load"),
+        (&["health", "--mix", "m.yaml"], "load"),
+        (&["query", "--rate", "5"], "load"),
+        (&["tls", "--probe"], "capability or query"),
+        (&["--resource", "r.json"], "validate"),
+        (&["--server-validate", "never"], "validate"),
+        (&["health", "--negative"], "auth"),
+        (&["health", "--baseline", "b.json"], "capability"),
+    ] {
+        let run = desk.run(&[&["diag", "s"], args].concat());
+        assert_eq!(run.status.code(), Some(64), "{args:?}");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(said.contains(&format!("topic {topic},")), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_grade_cannot_be_reached_where_there_is_no_tls() {
+    let sandbox = Sandbox::with(&[]);
+    let (found, code) = desk(&sandbox, "").json(&["diag", "s", "tls", "--minimum-grade", "A"]);
+    assert_eq!((code, found["verdict"]["code"].as_str()), (3, Some("tls.grade")), "{found:#}");
+}
+
+#[test]
+fn a_silent_server_ends_with_the_deadline() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/fhir", listener.local_addr().unwrap());
+    let desk = Desk::new(&format!("version: 1\nservers:\n  - {{name: s, url: \"{url}\"}}\n"));
+    let (found, code) = desk.json(&["--timeout", "1s", "diag", "s", "tcp", "health", "query"]);
+    assert_schema("diag", &found);
+    let topics = found["topics"].as_array().unwrap();
+    let of = |name: &str| topics.iter().find(|topic| topic["name"] == name).unwrap();
+    // What was found before is kept.
+    assert_eq!(of("tcp")["status"], "healthy", "{found:#}");
+    assert_eq!(of("query")["code"], "check.deadline", "{found:#}");
+    assert!(code == 2 || code == 3, "{found:#}");
+}
+
+#[test]
+fn a_build_server_sees_what_was_left_out_and_how_long_it_took() {
+    let sandbox = Sandbox::with(&[]);
+    let run = desk(&sandbox, "").run(&["-o", "junit", "diag", "s", "tls", "health"]);
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(text.contains("skipped=\"1\""), "{text}");
+    assert!(text.contains("<skipped message=\"the server is asked over plain HTTP\"/>"), "{text}");
+    let health = text.lines().find(|line| line.contains("name=\"health\"")).unwrap();
+    assert!(!health.contains("time=\"0.000\""), "{text}");
+}
+
 /// Answers everything with an error that repeats the credential and names a patient.
 fn talkative() -> String {
     use std::io::{Read as _, Write as _};

@@ -75,12 +75,28 @@ fn each_planted_fault_is_named_with_its_layer_and_party() {
             &["query"],
             ["fhir.parameter_ignored", "fhir", "vendor", "warning"],
         ),
+        // Nothing is declared: the network is not to blame for what the server leaves out.
+        (
+            ", faults: [ignore-parameters]",
+            "",
+            &["query"],
+            ["fhir.parameter_ignored", "fhir", "vendor", "warning"],
+        ),
     ];
     for (server, entry, args, expected) in cases {
         let (desk, _sandbox) = desk(server, entry);
         let (found, _) = diag(&desk, args);
         assert_eq!(verdict(&found), *expected, "{server} {entry} {args:?}\n{found:#}");
     }
+}
+
+#[test]
+fn paging_that_was_not_looked_at_is_told() {
+    let (desk, _sandbox) = desk(", faults: [paging-loop]", "");
+    let (found, _) = diag(&desk, &["query"]);
+    let query = topic(&found, "query");
+    assert!(query["message"].as_str().unwrap().contains("checks.search with _count"), "{found:#}");
+    assert!(query["details"]["paging_not_looked_at"].is_string());
 }
 
 #[test]

@@ -85,12 +85,70 @@ fn an_expectation_that_is_not_met_is_critical() {
 
 #[test]
 fn a_load_test_stops_when_too_much_fails() {
-    let sandbox = Sandbox::with(&["--fault", "status=503@0.7"]);
-    let desk = desk(&sandbox.url("local"), "");
+    let (port, _) = turning(20, STATEMENT, ("503 Busy", "text/plain", "busy"));
+    let desk = desk(&format!("http://127.0.0.1:{port}/fhir"), "");
     let (found, code) = desk.json(&["diag", "s", "load", "--duration", "60s"]);
     assert_eq!(code, 2, "{found:#}");
     assert_eq!(details(&found)["ended"], "errors");
     assert_eq!(found["verdict"]["code"], "perf.errors");
+}
+
+#[test]
+fn a_server_without_a_good_answer_is_not_loaded_and_not_called_healthy() {
+    let outcome = "{\"resourceType\":\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\
+                   \"code\":\"exception\"}]}";
+    let json = "application/fhir+json";
+    for (answer, code) in [
+        (("200 OK", "text/html", "<!doctype html><title>Sign in</title>"), "fhir.not_fhir"),
+        (("200 OK", json, outcome), "fhir.operation_outcome"),
+        (("200 OK", json, "{\"resourceType\":\"Capa"), "fhir.malformed"),
+        (("200 OK", json, "{\"status\":\"up\"}"), "fhir.not_fhir"),
+        (("200 OK", json, ""), "fhir.not_fhir"),
+        (("302 Found\r\nlocation: /fhir/metadata", json, ""), "http.redirect_refused"),
+        (("500 Error", json, ""), "http.status"),
+    ] {
+        let (port, seen) = turning(0, STATEMENT, answer);
+        let desk = desk(&format!("http://127.0.0.1:{port}/fhir"), "");
+        let (found, exit) =
+            desk.json(&["diag", "s", "load", "--expect", "errors<1%", "--max-requests", "5000"]);
+        assert_eq!((found["verdict"]["code"].as_str(), exit), (Some(code), 2), "{found:#}");
+        assert!(details(&found).is_null(), "{found:#}");
+        assert!(seen.load(Ordering::Relaxed) < 100, "{found:#}");
+    }
+}
+
+#[test]
+fn a_server_that_turns_bad_under_load_is_seen() {
+    for answer in [
+        ("200 OK", "text/html", "<!doctype html><title>Sorry</title>"),
+        ("200 OK", "application/fhir+json", ""),
+    ] {
+        let (port, _) = turning(30, STATEMENT, answer);
+        let desk = desk(&format!("http://127.0.0.1:{port}/fhir"), "");
+        let (found, exit) = desk.json(&["diag", "s", "load", "--max-requests", "500"]);
+        assert_eq!(found["verdict"]["code"], "fhir.not_fhir", "{found:#}");
+        assert_eq!(exit, 2);
+        assert!(details(&found)["errors"]["fhir.not_fhir"].as_u64().unwrap() > 20, "{found:#}");
+    }
+}
+
+#[test]
+fn an_interrupted_load_says_so() {
+    let (port, seen) = counting();
+    let desk = desk(&format!("http://127.0.0.1:{port}/fhir"), "");
+    let mut command = desk.fhirctl();
+    command.args(["-o", "json", "diag", "s", "load", "--rate", "200", "--duration", "60s"]);
+    let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    while seen.load(Ordering::Relaxed) < 100 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let id = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{found:#}");
+    assert_eq!((&found["cut_short"], &found["exit_code"]), (&true.into(), &130.into()));
+    assert_eq!(details(&found)["ended"], "asked");
 }
 
 #[test]
@@ -196,6 +254,50 @@ fn load_does_not_go_through_a_proxy_and_says_so() {
         .unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["verdict"]["code"], "network.proxy", "{found:#}");
+}
+
+const STATEMENT: &str = "{\"resourceType\":\"CapabilityStatement\",\"fhirVersion\":\"4.0.1\"}";
+
+/// A server whose first requests are answered with a statement, all others with this; it counts them.
+fn turning(
+    good: u64,
+    first: &'static str,
+    (status, kind, body): (&'static str, &'static str, &'static str),
+) -> (u16, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = stream.read(&mut piece) {
+                    head.extend_from_slice(&piece[..length]);
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    head.clear();
+                    let (status, kind, body) = if count.fetch_add(1, Ordering::Relaxed) < good {
+                        ("200 OK", "application/fhir+json", first)
+                    } else {
+                        (status, kind, body)
+                    };
+                    let length = body.len();
+                    let answer = format!(
+                        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n\
+                         content-length: {length}\r\n\r\n{body}"
+                    );
+                    if stream.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, seen)
 }
 
 /// A server that counts requests and answers each with 200.

@@ -11,6 +11,7 @@ mod check;
 mod credentials;
 mod diag;
 mod diag_fhir;
+mod diag_write;
 mod doctor;
 mod edit;
 mod edit_commands;

@@ -56,6 +56,48 @@ fn answering(answers: Vec<Answer>) -> (String, std::thread::JoinHandle<Vec<Strin
 }
 
 #[test]
+fn what_is_no_fhir_ends_with_65_and_cannot_harm_a_terminal() {
+    for body in ["garb\0age\u{1b}[2J", "{\"status\":\"up\"}", "[1,2]", "{\"resourceType\":\"Pat"] {
+        for args in [&["query", "s", "Patient/1"][..], &["query", "s", "Patient/1", "--raw"]] {
+            let (url, _asked) = answering(vec![Box::new(move |_| body.to_owned())]);
+            let run = at(&url).run(args);
+            assert_eq!(run.status.code(), Some(65), "{body:?} {args:?}");
+            let shown = text(&run.stdout);
+            assert!(!shown.is_empty());
+            assert!(args.contains(&"--raw") || !shown.contains(['\0', '\u{1b}']), "{shown:?}");
+        }
+        let (url, _asked) = answering(vec![Box::new(move |_| body.to_owned())]);
+        let (found, code) = at(&url).json(&["query", "s", "Patient/1"]);
+        assert_eq!(code, 65, "{found:#}");
+        assert!(found["body"].is_null() || found["text"].is_null());
+    }
+}
+
+#[test]
+fn what_was_sent_and_how_is_on_record() {
+    let (_sandbox, desk) = sandbox_with(&[]);
+    assert_eq!(desk.run(&["query", "s", "Patient?family=Hush"]).status.code(), Some(0));
+    let log = text(&desk.run(&["audit", "log", "-o", "ndjson"]).stdout);
+    assert!(log.contains("POST Patient/_search") && !log.contains("GET Patient"), "{log}");
+}
+
+#[test]
+fn a_timeout_bounds_the_whole_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let desk = at(&format!("http://{}/fhir", listener.local_addr().unwrap()));
+    let run = desk.run(&["--timeout", "500ms", "query", "s", "Patient/1"]);
+    assert_eq!(run.status.code(), Some(69));
+    assert!(text(&run.stderr).contains("within 500ms"), "{}", text(&run.stderr));
+}
+
+#[test]
+fn a_change_without_its_content_is_refused() {
+    let desk = at("http://127.0.0.1:1/fhir");
+    let run = desk.run(&["--yes", "query", "s", "Patient/1", "--method", "put"]);
+    assert_eq!(run.status.code(), Some(64));
+}
+
+#[test]
 fn a_resource_is_printed_as_it_came() {
     let decimal = r#"{"resourceType":"Observation","valueQuantity":{"value":1.10}}"#;
     let (url, asked) = answering(vec![
@@ -147,7 +189,7 @@ fn what_identifies_a_person_stands_in_no_address_and_no_log() {
     assert!(asked[0].starts_with("POST /fhir/Patient/_search HTTP/1.1\r\n"), "{}", asked[0]);
     assert!(!asked[0].contains("Zwetschgenmann"), "{}", asked[0]);
     let log = text(&desk.run(&["audit", "log", "-o", "ndjson"]).stdout);
-    assert!(log.contains("Patient?family") && log.contains("\"read\""), "{log}");
+    assert!(log.contains("POST Patient/_search?family") && log.contains("\"read\""), "{log}");
     assert!(!log.contains("Zwetschgenmann"), "{log}");
 }
 

@@ -2,34 +2,35 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::diag::{Expectation, LoadOptions, Mix, TopicName, is_production};
+use crate::diag::{Expectation, LoadOptions, Mix, Options, TopicName, is_production};
 use crate::model::server::Server;
-use crate::model::{Error, Result};
+use crate::model::{Error, Exit, Result};
 
 /// How much load; only for the topic load.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
-    /// load: connections that are kept busy, or share the rate
-    #[arg(long, value_name = "N", default_value_t = 8,
+    /// load: connections that are kept busy, or share the rate [default: 8]
+    #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub connections: u16,
+    pub connections: Option<u16>,
 
     /// load: requests a second on schedule, whatever the answers do; 250 or 250/s
     #[arg(long, value_name = "R", value_parser = parse_rate)]
     pub rate: Option<f64>,
 
-    /// load: how long
-    #[arg(long, value_name = "D", default_value = "10s", value_parser = parse_time)]
-    pub duration: Duration,
+    /// load: how long [default: 10s]
+    #[arg(long, value_name = "D", value_parser = parse_time)]
+    pub duration: Option<Duration>,
 
-    /// load: how long until all connections, or the whole rate, are there
-    #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_time)]
-    pub ramp: Duration,
+    /// load: how long until all connections, or the whole rate, are there [default: 0s]
+    #[arg(long, value_name = "D", value_parser = parse_time)]
+    pub ramp: Option<Duration>,
 
     /// load: end after so many requests
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -44,8 +45,9 @@ pub struct LoadArgs {
     pub expect: Vec<Expectation>,
 
     /// load: stop when this share of the requests fails, in percent; 100 never stops
-    #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = parse_percent)]
-    pub stop_on_errors: f64,
+    /// [default: 50]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub stop_on_errors: Option<f64>,
 }
 
 impl LoadArgs {
@@ -67,30 +69,50 @@ impl LoadArgs {
             Some(path) if wanted => Some(Mix::read(path)?),
             _ => None,
         };
+        let usual = LoadOptions::default();
         Ok(LoadOptions {
-            connections: usize::from(self.connections),
+            connections: self.connections.map_or(usual.connections, usize::from),
             rate: self.rate,
-            duration: self.duration.max(Duration::from_millis(1)),
-            ramp: self.ramp,
+            duration: self.duration.unwrap_or(usual.duration).max(Duration::from_millis(1)),
+            ramp: self.ramp.unwrap_or(usual.ramp),
             max_requests: self.max_requests,
             mix,
             expect: self.expect.clone(),
-            stop_on_errors: self.stop_on_errors,
-            ..LoadOptions::default()
+            stop_on_errors: self.stop_on_errors.unwrap_or(usual.stop_on_errors),
+            ..usual
         })
     }
 }
 
-/// Ends a load test by Ctrl-C with what it has measured until then, and only a load test.
-pub fn watch(topics: &[TopicName], options: &LoadOptions) -> tokio::task::JoinHandle<()> {
-    let watch = options.watch.clone();
-    let wanted = topics.contains(&TopicName::Load);
-    tokio::spawn(async move {
+/// Who listens for the word to stop.
+pub struct Watching(tokio::task::JoinHandle<()>, Arc<Mutex<Option<Exit>>>);
+
+impl Watching {
+    /// Listens no more; the exit code where it was told to stop.
+    pub async fn end(self) -> Option<Exit> {
+        self.0.abort();
+        // What it did before it heard that is kept.
+        let _ = self.0.await;
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a load test with what it has measured, and lets a write clean up, at Ctrl-C and SIGTERM;
+/// everything else they end at once.
+pub fn watch(topics: &[TopicName], options: &Options) -> Watching {
+    let (stop, load) = (Arc::clone(&options.stop), Arc::clone(&options.load.watch));
+    let wanted = topics.iter().any(|name| matches!(name, TopicName::Load | TopicName::Write));
+    let heard = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&heard);
+    let task = tokio::spawn(async move {
         if wanted {
-            crate::context::stopped().await;
-            watch.stop.store(true, Ordering::Relaxed);
+            let exit = crate::context::stop_signal().await;
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+            load.stop.store(true, Ordering::Relaxed);
+            stop.say();
         }
-    })
+    });
+    Watching(task, heard)
 }
 
 fn parse_rate(text: &str) -> std::result::Result<f64, String> {

@@ -12,9 +12,10 @@ use crate::context::Context;
 use crate::fhir::body::BodyKind;
 use crate::fhir::text::pretty;
 use crate::http::Exchange;
-use crate::model::Result;
 use crate::model::server::Server;
-use crate::query::{Method, Question, shape};
+use crate::model::text::visible;
+use crate::model::{ErrorKind, Result};
+use crate::query::{Judged, Method, Question, shape};
 use crate::render::{Format, Output};
 use crate::view::query::QueryDocument;
 
@@ -28,9 +29,10 @@ pub(super) fn answer(
     server: &Server,
     question: &Question,
     exchange: &Exchange,
-    kind: BodyKind,
+    judged: &Judged,
     result: Option<Vec<Value>>,
 ) -> Result<()> {
+    let kind = judged.kind;
     if context.options.output != Format::Table {
         let document = document(server, question, exchange, kind, result);
         let output = Output { typed: Some(Arc::new(document)), ..Output::default() };
@@ -51,9 +53,19 @@ pub(super) fn answer(
         None if args.raw => out.extend_from_slice(&exchange.body),
         // A page in the place of a resource fills a screen and helps nobody.
         None if matches!(kind, BodyKind::Html | BodyKind::Other) => {}
+        // Whatever it is, it does not get at a terminal or a log as it came.
+        None if is_no_fhir(judged) => {
+            out.extend_from_slice(visible(&String::from_utf8_lossy(&exchange.body)).as_bytes());
+            out.push(b'\n');
+        }
         None => out.extend_from_slice(body(exchange, kind).as_bytes()),
     }
     context.pass_on(&out).map(drop)
+}
+
+fn is_no_fhir(judged: &Judged) -> bool {
+    judged.kind != BodyKind::Empty
+        && judged.trouble.as_ref().is_some_and(|trouble| trouble.kind == ErrorKind::Data)
 }
 
 /// The status line and the header as HTTP/1.1 would write them.

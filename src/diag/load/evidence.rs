@@ -46,7 +46,8 @@ pub struct LoadDetails {
     pub latency: Percentiles,
     /// Answers by class of status: `2xx` and so on.
     pub statuses: BTreeMap<String, u64>,
-    /// What failed: reason codes of requests without an answer, and statuses of 400 and above.
+    /// What failed: reason codes of requests without an answer, statuses of 300 and above, and
+    /// `fhir.not_fhir` for answers that say success and are not FHIR.
     pub errors: BTreeMap<String, u64>,
     pub operations: Vec<OperationDetails>,
     /// Connections that were opened, and how long that took.
@@ -234,6 +235,7 @@ fn details(
     let by_class = (1..).zip(all.classes).filter(|(_, count)| *count > 0);
     let without = all.errors.iter().map(|(code, count)| (code.to_string(), *count));
     let refused = all.refused.iter().map(|(status, count)| (status.to_string(), *count));
+    let unlike = (all.unlike > 0).then(|| ("fhir.not_fhir".to_owned(), all.unlike));
     let operation = |(name, tally): (&String, &Tally)| OperationDetails {
         name: name.clone(),
         requests: tally.requests(),
@@ -263,7 +265,7 @@ fn details(
         bytes: all.bytes,
         latency: Percentiles::of(&all.latency),
         statuses: by_class.map(|(class, count): (u8, u64)| (format!("{class}xx"), count)).collect(),
-        errors: without.chain(refused).collect(),
+        errors: without.chain(refused).chain(unlike).collect(),
         operations: names.iter().zip(&measured.operations).map(operation).collect(),
         connects: Percentiles::of(&measured.connects),
         scheduled: measured.scheduled,

@@ -6,7 +6,7 @@ use http::Method;
 use serde::Deserialize;
 
 use crate::diag::Desk;
-use crate::http::load::{Operation, Target};
+use crate::http::load::{Likeness, Operation, Target};
 use crate::model::error::io_reason;
 use crate::model::server::ReadTarget;
 use crate::model::{Error, Result};
@@ -125,7 +125,7 @@ impl Mix {
                 targets.push(Target { url: desk.url(path)?, form: form.clone() });
             }
             let (method, weight) = (item.method.clone(), item.weight);
-            operations.push(Operation { method, targets, weight });
+            operations.push(Operation { method, targets, weight, likeness: Likeness::default() });
         }
         Ok((self.0.iter().map(|item| item.name.clone()).collect(), operations))
     }

@@ -259,7 +259,7 @@ pub fn format_family(format: &str) -> String {
         // Some write the plus sign of a query string.
         "application/fhir json" => "json".to_owned(),
         "application/fhir xml" => "xml".to_owned(),
-        _ if super::body::is_json(&name) => "json".to_owned(),
+        _ if super::body::is_json_name(&name) => "json".to_owned(),
         _ if super::body::is_xml(&name) => "xml".to_owned(),
         _ => name,
     }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 use tokio_rustls::TlsConnector;
 
-use super::Head;
+use super::{Head, Likeness};
 use crate::http::classify::{self, Circumstances};
 use crate::http::client::{host_of, target_of};
 use crate::http::dial::dial;
@@ -73,6 +73,8 @@ pub struct Answered {
     pub status: u16,
     /// Of the body, over the wire.
     pub bytes: u64,
+    /// Whether it could be a good answer, by its media type and by whether there is a body.
+    pub is_alike: bool,
 }
 
 impl Opener {
@@ -194,7 +196,7 @@ impl Open {
     pub async fn exchange(
         &mut self,
         opener: &Opener,
-        head: &Head,
+        (head, likeness): (&Head, &Likeness),
         patience: &mut Patience,
         start: Instant,
         deadline: Instant,
@@ -210,13 +212,15 @@ impl Open {
             }
             let response = sender.send_request(request).await.map_err(Some)?;
             let status = response.status().as_u16();
+            let takes = likeness.takes(response.headers().get(http::header::CONTENT_TYPE));
             let mut body = response.into_body();
             let mut bytes = 0;
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(Some)?;
                 bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
-            Ok(Answered { status, bytes })
+            let is_alike = takes && (bytes > 0 || !likeness.has_body);
+            Ok(Answered { status, bytes, is_alike })
         });
         let mut has_begun = false;
         let mut drive = |context: &mut Context<'_>| {

@@ -78,8 +78,12 @@ pub struct Tally {
     pub latency: Latency,
     /// Answers by class: 1xx to 5xx.
     pub classes: [u64; 5],
-    /// Answers with a status of 400 or above, each status apart.
+    /// Answers with a status of 300 or above, each status apart.
+    ///
+    /// A redirect is not followed: whoever answers with one has not answered.
     pub refused: BTreeMap<u16, u64>,
+    /// Answers that say success and are not what a good one was before the load.
+    pub unlike: u64,
     /// Requests without an answer, by reason code.
     pub errors: BTreeMap<Code, u64>,
     /// The first failure of each kind, in words.
@@ -95,9 +99,15 @@ impl Tally {
         if let Some(class) = self.classes.get_mut(usize::from(status / 100).saturating_sub(1)) {
             *class += 1;
         }
-        if status >= 400 {
+        if status >= 300 {
             *self.refused.entry(status).or_default() += 1;
         }
+    }
+
+    /// An answer that says success and cannot be a good one.
+    pub fn unlike(&mut self, status: u16, bytes: u64, time: Duration) {
+        self.answered(status, bytes, time);
+        self.unlike += 1;
     }
 
     pub fn failed(&mut self, failure: Failure, time: Duration) {
@@ -112,6 +122,7 @@ impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.latency.add(&other.latency);
         self.bytes += other.bytes;
+        self.unlike += other.unlike;
         for (mine, others) in self.classes.iter_mut().zip(other.classes) {
             *mine += others;
         }
@@ -137,10 +148,10 @@ impl Tally {
         self.classes.iter().sum()
     }
 
-    /// Requests without an answer, or with a status of 400 or above.
+    /// Requests without an answer, with a status of 300 or above, or with an answer that is none.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.errors.values().sum::<u64>() + self.refused.values().sum::<u64>()
+        self.errors.values().sum::<u64>() + self.refused.values().sum::<u64>() + self.unlike
     }
 }
 
@@ -178,5 +189,11 @@ mod tests {
         sum.add(&tally);
         sum.add(&tally);
         assert_eq!((sum.requests(), sum.failures(), sum.bytes), (8, 6, 40));
+        // A redirect is no answer, and neither is a page in the place of a resource.
+        let mut fooled = Tally::default();
+        fooled.answered(302, 0, Duration::from_millis(1));
+        fooled.unlike(200, 10, Duration::from_millis(1));
+        fooled.answered(200, 10, Duration::from_millis(1));
+        assert_eq!((fooled.requests(), fooled.answers(), fooled.failures()), (3, 3, 2));
     }
 }

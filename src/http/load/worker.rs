@@ -224,7 +224,7 @@ async fn connection(shared: Arc<Shared>, books: Arc<Books>, index: usize) {
         let target = targets[operation] % shared.sizes[operation];
         turn += 1;
         targets[operation] += 1;
-        let head = &heads[operation][target];
+        let sent_as = (&heads[operation][target], &shared.likenesses[operation]);
         books.in_flight.fetch_add(1, Ordering::Relaxed);
         let deadline = sent + shared.total;
         let result = loop {
@@ -241,7 +241,8 @@ async fn connection(shared: Arc<Shared>, books: Arc<Books>, index: usize) {
                 }
             }
             let Some(connection) = &mut open else { continue };
-            match connection.exchange(&shared.opener, head, &mut patience, sent, deadline).await {
+            match connection.exchange(&shared.opener, sent_as, &mut patience, sent, deadline).await
+            {
                 Ok(answered) => break Ok(answered),
                 Err(Broken::NotSent) => open = None,
                 Err(Broken::Failed(failure)) => {
@@ -253,7 +254,7 @@ async fn connection(shared: Arc<Shared>, books: Arc<Books>, index: usize) {
         let now = Instant::now();
         last = Some(now);
         let failed = match &result {
-            Ok(answered) => answered.status >= 400,
+            Ok(answered) => answered.status >= 300 || !answered.is_alike,
             Err(_) => true,
         };
         let unreachable = matches!(&result, Err((_, true)));
@@ -263,6 +264,9 @@ async fn connection(shared: Arc<Shared>, books: Arc<Books>, index: usize) {
             let tally = &mut pages.operations[operation];
             let time = now.saturating_duration_since(from);
             match result {
+                Ok(answered) if answered.status < 300 && !answered.is_alike => {
+                    tally.unlike(answered.status, answered.bytes, time);
+                }
                 Ok(answered) => tally.answered(answered.status, answered.bytes, time),
                 Err((failure, _)) => tally.failed(failure, time),
             }
