@@ -38,7 +38,7 @@ pub enum Action {
     Compact,
     /// Let go of what is older than history.retention says
     Prune(PruneArgs),
-    Export(export::ExportArgs),
+    Export(Box<export::ExportArgs>),
     Import(Box<import::ImportArgs>),
 }
 

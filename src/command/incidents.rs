@@ -126,7 +126,7 @@ async fn list(args: &ListArgs, context: &Context) -> Result<Outcome> {
     }
     all.retain(|outage| !args.unclosed || !outage.closed);
     all.sort_by_key(|outage| outage.from);
-    let output = view::incidents::list(&chosen.zone, chosen.window, all);
+    let output = view::incidents::list(&chosen.zone, chosen.window, &all);
     Ok(Outcome::printed(output))
 }
 

@@ -39,5 +39,5 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<Outcome> {
         inventory: inventory.path.display().to_string(),
         history: store.place().to_string(),
     };
-    Ok(Outcome { output: Some(view::status::output(&head, all, exports, exit)), exit })
+    Ok(Outcome { output: Some(view::status::output(&head, all, &exports, exit)), exit })
 }

@@ -11,7 +11,7 @@ use crate::stats::span::Span;
 
 /// Outages of a window.
 #[must_use]
-pub fn list(zone: &TimeZone, window: Span, outages: Vec<Outage>) -> Output {
+pub fn list(zone: &TimeZone, window: Span, outages: &[Outage]) -> Output {
     let clock = |at: jiff::Timestamp| at.to_zoned(zone.clone()).strftime("%F %T").to_string();
     let rows = outages.iter().map(|outage| {
         vec![

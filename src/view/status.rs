@@ -37,7 +37,7 @@ pub struct StatusDocument {
 
 /// The state of affairs in every form.
 #[must_use]
-pub fn output(head: &Head, servers: Vec<Standing>, exports: Vec<Line>, exit: Exit) -> Output {
+pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line], exit: Exit) -> Output {
     let active = servers.iter().filter(|one| one.state == State::Active);
     let document = StatusDocument {
         schema: "fhirctl/status/v1",
