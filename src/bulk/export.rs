@@ -32,7 +32,8 @@ use super::wait::Pace;
 use crate::auth::Surroundings;
 use crate::auth::caller::Caller;
 use crate::model::server::Server;
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::text::span;
+use crate::model::{Error, ErrorKind, Exit, Result};
 
 use report::report;
 pub use report::{Report, TypeTotal};
@@ -171,6 +172,7 @@ pub async fn run(
         return report(&ledger, identity, conclusion, true, None);
     }
     let uploads = uploads(&ledger, &identity, surroundings)?;
+    ledger.unnote(&["stopped"])?;
     let begun = Instant::now();
     let notes = Arc::clone(&ledger);
     let export = Export { ledger, server, surroundings, settings, identity, uploads, begun };
@@ -178,7 +180,8 @@ pub async fn run(
     if let Err(halt) = &result {
         // For who asks later why nothing came; the stop itself is what counts now.
         let at = surroundings.clock.now();
-        let stopped = Stopped { code: halt.code.to_string(), message: halt.message.clone(), at };
+        let (code, message) = (halt.code.to_string(), halt.message.clone());
+        let stopped = Stopped { code, message, at, exit_code: Some(halt.kind.exit().0) };
         let _ = notes.note(&[("stopped", json!(stopped))]);
     }
     result
@@ -192,6 +195,16 @@ pub struct Stopped {
     /// Our words.
     pub message: String,
     pub at: Timestamp,
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+}
+
+impl Stopped {
+    /// Whether the other side has given it up, or what it said is none: time alone changes nothing.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        [Exit::UNAVAILABLE, Exit::DATA].iter().any(|exit| self.exit_code == Some(exit.0))
+    }
 }
 
 /// The way to the object store of an export that goes to one.
@@ -445,10 +458,7 @@ impl Export<'_> {
             if left.is_zero() {
                 return Err(Halt::later(
                     "bulk.max_wait",
-                    format!(
-                        "the job is not done after {}",
-                        humantime::format_duration(self.settings.max_wait)
-                    ),
+                    format!("the job is not done after {}", span(self.settings.max_wait)),
                 )
                 .hint(
                     "it goes on; run the same command again, or fhirctl bulk-export cancel DIR",
@@ -529,6 +539,14 @@ impl Export<'_> {
         };
         Some(told)
     }
+}
+
+/// As of when the data of an export are, once the server has said it.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn transaction_time(ledger: &Ledger) -> Result<Option<String>> {
+    Ok(ledger.fact::<Pages>("manifest")?.and_then(|pages| pages.head.transaction_time))
 }
 
 /// Cancels an export that is under way on the server.

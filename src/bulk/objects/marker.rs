@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::disk::{private_folder, sync_folder};
+use super::super::disk::private_folder;
 use super::super::export::{Identity, Mode};
 use super::super::halt::Halt;
 use super::super::ledger::Ledger;
@@ -48,7 +48,7 @@ pub async fn open_or_begin(
     let shape = shape.into();
     if let Some(id) = marked(bucket).await? {
         let ledger = open(state, bucket, &id).await?;
-        place::same(&place::identity(&ledger)?, server, request, mode, shape)?;
+        place::admit(&ledger, server, request, mode, shape, now)?;
         ledger.note(&[("marked", true.into())])?;
         return Ok(Begun { ledger, note: None });
     }
@@ -65,7 +65,7 @@ pub async fn open_or_begin(
         // Its marker did not get there.
         Some((folder, false)) => {
             let ledger = Ledger::open(&folder)?;
-            match place::same(&place::identity(&ledger)?, server, request, mode, shape) {
+            match place::admit(&ledger, server, request, mode, shape, now) {
                 Ok(()) => ledger,
                 Err(_) => begin(state, bucket, server, request, mode, shape, now)?,
             }
@@ -165,15 +165,16 @@ fn begin(
     now: Timestamp,
 ) -> Result<Ledger> {
     let id = Uuid::new_v4().to_string();
-    let ledger = Ledger::open(&ledgers(state).join(&id))?;
-    let folder = std::path::absolute(ledger.folder().join(STAGING))
-        .map_err(|error| Error::io("find", ledger.folder(), &error))?;
-    private_folder(&folder)?;
+    let root = ledgers(state);
+    let named = std::path::absolute(root.join(&id))
+        .map_err(|error| Error::io("find", &root.join(&id), &error))?;
+    let ledger = Ledger::begin(&place::unfinished(&root, &id))?;
+    private_folder(&ledger.folder().join(STAGING))?;
     let identity = Identity {
         id,
         server: server.name.clone(),
         url: server.url.as_str().to_owned(),
-        folder,
+        folder: named.join(STAGING),
         address: Some(bucket.address().clone()),
         request: request.clone(),
         mode,
@@ -182,8 +183,7 @@ fn begin(
         created_at: now,
     };
     ledger.note(&[("export", json!(identity))])?;
-    sync_folder(&ledgers(state))?;
-    Ok(ledger)
+    ledger.named(&named)
 }
 
 /// A place that holds anything is left alone.
