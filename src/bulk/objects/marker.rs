@@ -46,12 +46,45 @@ pub async fn open_or_begin(
     now: Timestamp,
 ) -> Result<Begun, Halt> {
     let shape = shape.into();
-    if let Some(id) = marked(bucket).await? {
-        let ledger = open(state, bucket, &id).await?;
-        place::admit(&ledger, server, request, mode, shape, now)?;
-        ledger.note(&[("marked", true.into())])?;
-        return Ok(Begun { ledger, note: None });
+    if let Some(begun) = go_on(state, bucket, server, request, mode, shape, now).await? {
+        return Ok(begun);
     }
+    match take(state, bucket, server, request, mode, shape, now).await {
+        // Somebody else may have been faster: whose the place is now its marker says.
+        Err(refused) if refused.kind == ErrorKind::CannotCreate => {
+            go_on(state, bucket, server, request, mode, shape, now).await?.ok_or(refused)
+        }
+        begun => begun,
+    }
+}
+
+/// The export that the place belongs to; `None` where it belongs to none.
+async fn go_on(
+    state: &Path,
+    bucket: &Bucket,
+    server: &Server,
+    request: &ExportRequest,
+    mode: Mode,
+    shape: Shape,
+    now: Timestamp,
+) -> Result<Option<Begun>, Halt> {
+    let Some(id) = marked(bucket).await? else { return Ok(None) };
+    let ledger = open(state, bucket, &id).await?;
+    place::admit(&ledger, server, request, mode, shape, now)?;
+    ledger.note(&[("marked", true.into())])?;
+    Ok(Some(Begun { ledger, note: None }))
+}
+
+/// Takes a place that belongs to none.
+async fn take(
+    state: &Path,
+    bucket: &Bucket,
+    server: &Server,
+    request: &ExportRequest,
+    mode: Mode,
+    shape: Shape,
+    now: Timestamp,
+) -> Result<Begun, Halt> {
     refuse_others(bucket).await?;
     let ledger = match place::at_address(state, bucket.address())? {
         Some((_, true)) => {
