@@ -4,6 +4,7 @@
 //! with the same call.
 
 mod conclude;
+mod ending;
 mod report;
 
 use std::path::PathBuf;
@@ -33,8 +34,9 @@ use crate::auth::Surroundings;
 use crate::auth::caller::Caller;
 use crate::model::server::Server;
 use crate::model::text::span;
-use crate::model::{Error, ErrorKind, Exit, Result};
+use crate::model::{Error, ErrorKind, Result};
 
+pub use ending::{Conclusion, Status, Stopped};
 use report::report;
 pub use report::{Report, TypeTotal};
 
@@ -115,40 +117,6 @@ struct Job {
     oddities: Vec<String>,
 }
 
-/// How an export ended, or how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    Complete,
-    /// Everything is there, and something is wrong with it.
-    CompleteWithErrors,
-    /// Files are missing.
-    Incomplete,
-}
-
-impl Status {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Complete => "complete",
-            Status::CompleteWithErrors => "complete_with_errors",
-            Status::Incomplete => "incomplete",
-        }
-    }
-}
-
-/// The end of an export, from its ledger.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Conclusion {
-    pub status: Status,
-    pub exit_code: u8,
-    pub transaction_time: Option<String>,
-    pub finished_at: Timestamp,
-    pub duration_ms: u64,
-    /// Of the receipt.
-    pub sha256: String,
-}
-
 /// Runs an export to its end.
 ///
 /// # Errors
@@ -185,26 +153,6 @@ pub async fn run(
         let _ = notes.note(&[("stopped", json!(stopped))]);
     }
     result
-}
-
-/// Why the last run of an export ended before its time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stopped {
-    /// A reason code.
-    pub code: String,
-    /// Our words.
-    pub message: String,
-    pub at: Timestamp,
-    #[serde(default)]
-    pub exit_code: Option<u8>,
-}
-
-impl Stopped {
-    /// Whether the other side has given it up, or what it said is none: time alone changes nothing.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        [Exit::UNAVAILABLE, Exit::DATA].iter().any(|exit| self.exit_code == Some(exit.0))
-    }
 }
 
 /// The way to the object store of an export that goes to one.
