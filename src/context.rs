@@ -22,7 +22,7 @@ use crate::credentials::{Credentials, Policy};
 use crate::http::Transport;
 use crate::inventory::{self, Inventory, Overrides};
 use crate::model::text::visible;
-use crate::model::{Clock, Error, Exit, Result, SecretRef, Server};
+use crate::model::{Clock, Error, ErrorKind, Exit, Result, SecretRef, Server};
 use crate::render::{self, Format, Output, Style};
 
 /// What every command may be told. Each option has an environment variable beside it.
@@ -378,12 +378,7 @@ fn exec_variables(inventory: &Inventory) -> Vec<String> {
 /// # Errors
 /// Exit 73 when it cannot be written.
 pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let temporary = beside(path);
     let write = || {
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(content)?;
@@ -394,6 +389,31 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&temporary);
         Error::cannot_create(path, &error)
     })
+}
+
+/// Whether a file can be replaced; it stays as it is.
+///
+/// # Errors
+/// Exit 73 when it cannot.
+pub fn replaceable(path: &Path) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
+        let message = format!("cannot write {}: it is no plain file", path.display());
+        return Err(Error::new(ErrorKind::CannotCreate, message));
+    }
+    let temporary = beside(path);
+    std::fs::File::create(&temporary)
+        .and_then(|_| std::fs::remove_file(&temporary))
+        .map_err(|error| Error::cannot_create(path, &error))
+}
+
+/// Where the next content of a file grows.
+fn beside(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    folder.join(format!(".{name}.{}.tmp", std::process::id()))
 }
 
 /// Waits until the process is asked to stop: Ctrl-C or SIGTERM.

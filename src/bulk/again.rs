@@ -12,8 +12,8 @@ use super::ledger::Ledger;
 use super::objects::Destination;
 use super::place;
 use super::request::Level;
+use crate::model::Result;
 use crate::model::server::Server;
-use crate::model::{Error, Result};
 
 /// The part of a job that counts here.
 #[derive(Deserialize)]
@@ -41,13 +41,6 @@ pub fn kicked_off(state: &Path, destination: &Destination) -> Result<Option<Time
 /// # Errors
 /// When the folder of the ledgers cannot be read. A ledger that cannot is passed over.
 pub fn last_kick_off(state: &Path, server: &Server, level: &Level) -> Result<Option<Timestamp>> {
-    let ledgers = place::ledgers(state);
-    let entries = match std::fs::read_dir(&ledgers) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", &ledgers, &error)),
-    };
-    let folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     let of_ledger = |folder: &PathBuf| -> Option<Timestamp> {
         let peek = Ledger::look(folder).ok()?;
         let identity: Identity = peek.fact("export").ok()??;
@@ -61,5 +54,5 @@ pub fn last_kick_off(state: &Path, server: &Server, level: &Level) -> Result<Opt
         }
         peek.fact::<Job>("job").ok()?.map(|job| job.kicked_off_at)
     };
-    Ok(folders.iter().filter_map(of_ledger).max())
+    Ok(place::all(state)?.iter().filter_map(of_ledger).max())
 }

@@ -17,6 +17,8 @@ use super::disk::cannot_write;
 use super::transfer::Event;
 use crate::model::Result;
 
+pub const NAME: &str = "log.ndjson";
+
 /// The log of one export.
 pub struct ClientLog {
     export_id: String,
@@ -29,7 +31,7 @@ impl ClientLog {
     /// # Errors
     /// When it cannot be written.
     pub fn open(folder: &Path, export_id: &str) -> Result<ClientLog> {
-        let path = folder.join("log.ndjson");
+        let path = folder.join(NAME);
         let file = OpenOptions::new()
             .append(true)
             .create(true)

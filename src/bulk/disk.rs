@@ -8,8 +8,7 @@ use std::path::Path;
 use crate::model::error::io_reason;
 use crate::model::{Error, ErrorKind, Result};
 
-/// Keeps every other process from the same work (`export`, `import`).
-/// The lock of a folder: one process works on it at a time.
+/// The lock of a folder: one process works on it at a time (`export`, `import`).
 ///
 /// # Errors
 /// Exit 75 when another process has it.
@@ -35,9 +34,14 @@ pub fn lock_file(path: &Path, work: &str) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let _ = (&file).take(32).read_to_string(&mut text);
+            // It may not have written its number yet.
+            let who = match text.trim() {
+                "" => "another process".to_owned(),
+                number => format!("process {number}"),
+            };
             return Err(Error::new(
                 ErrorKind::Resumable,
-                format!("process {} works on this {work} already", text.trim()),
+                format!("{who} works on this {work} already"),
             )
             .hint("wait for its end, or stop it and run the same command again"));
         }

@@ -4,6 +4,7 @@
 //! with the same call.
 
 mod conclude;
+mod ending;
 mod report;
 
 use std::path::PathBuf;
@@ -32,8 +33,10 @@ use super::wait::Pace;
 use crate::auth::Surroundings;
 use crate::auth::caller::Caller;
 use crate::model::server::Server;
+use crate::model::text::span;
 use crate::model::{Error, ErrorKind, Result};
 
+pub use ending::{Conclusion, Status, Stopped};
 use report::report;
 pub use report::{Report, TypeTotal};
 
@@ -114,40 +117,6 @@ struct Job {
     oddities: Vec<String>,
 }
 
-/// How an export ended, or how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    Complete,
-    /// Everything is there, and something is wrong with it.
-    CompleteWithErrors,
-    /// Files are missing.
-    Incomplete,
-}
-
-impl Status {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Complete => "complete",
-            Status::CompleteWithErrors => "complete_with_errors",
-            Status::Incomplete => "incomplete",
-        }
-    }
-}
-
-/// The end of an export, from its ledger.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Conclusion {
-    pub status: Status,
-    pub exit_code: u8,
-    pub transaction_time: Option<String>,
-    pub finished_at: Timestamp,
-    pub duration_ms: u64,
-    /// Of the receipt.
-    pub sha256: String,
-}
-
 /// Runs an export to its end.
 ///
 /// # Errors
@@ -171,6 +140,7 @@ pub async fn run(
         return report(&ledger, identity, conclusion, true, None);
     }
     let uploads = uploads(&ledger, &identity, surroundings)?;
+    ledger.unnote(&["stopped"])?;
     let begun = Instant::now();
     let notes = Arc::clone(&ledger);
     let export = Export { ledger, server, surroundings, settings, identity, uploads, begun };
@@ -178,20 +148,11 @@ pub async fn run(
     if let Err(halt) = &result {
         // For who asks later why nothing came; the stop itself is what counts now.
         let at = surroundings.clock.now();
-        let stopped = Stopped { code: halt.code.to_string(), message: halt.message.clone(), at };
+        let (code, message) = (halt.code.to_string(), halt.message.clone());
+        let stopped = Stopped { code, message, at, exit_code: Some(halt.kind.exit().0) };
         let _ = notes.note(&[("stopped", json!(stopped))]);
     }
     result
-}
-
-/// Why the last run of an export ended before its time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stopped {
-    /// A reason code.
-    pub code: String,
-    /// Our words.
-    pub message: String,
-    pub at: Timestamp,
 }
 
 /// The way to the object store of an export that goes to one.
@@ -445,10 +406,7 @@ impl Export<'_> {
             if left.is_zero() {
                 return Err(Halt::later(
                     "bulk.max_wait",
-                    format!(
-                        "the job is not done after {}",
-                        humantime::format_duration(self.settings.max_wait)
-                    ),
+                    format!("the job is not done after {}", span(self.settings.max_wait)),
                 )
                 .hint(
                     "it goes on; run the same command again, or fhirctl bulk-export cancel DIR",
@@ -529,6 +487,14 @@ impl Export<'_> {
         };
         Some(told)
     }
+}
+
+/// As of when the data of an export are, once the server has said it.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn transaction_time(ledger: &Ledger) -> Result<Option<String>> {
+    Ok(ledger.fact::<Pages>("manifest")?.and_then(|pages| pages.head.transaction_time))
 }
 
 /// Cancels an export that is under way on the server.

@@ -95,7 +95,7 @@ pub async fn begin(
     let is_early = (400..500).contains(&status) && words.says("too recently");
     if is_early && wait.is_none_or(|wait| wait > LONG_REST) {
         let when = match wait {
-            Some(wait) => format!("; it takes it again in {}", humantime::format_duration(wait)),
+            Some(wait) => format!("; it takes it again in {}", text::span(wait)),
             None => String::new(),
         };
         return Err(Halt::later(

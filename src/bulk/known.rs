@@ -9,8 +9,8 @@ use url::Url;
 use super::export::{Conclusion, Identity, Mode, Stopped};
 use super::ledger::{Finding, Ledger, Totals};
 use super::place;
+use crate::model::Result;
 use crate::model::server::Server;
-use crate::model::{Error, Result};
 
 /// One export as its ledger has it.
 #[derive(Debug)]
@@ -41,15 +41,9 @@ pub struct Job {
 /// # Errors
 /// When the folder of the ledgers cannot be read.
 pub fn of_server(state: &Path, server: &Server) -> Result<Vec<Known>> {
-    let ledgers = place::ledgers(state);
-    let entries = match std::fs::read_dir(&ledgers) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", &ledgers, &error)),
-    };
-    let mut known: Vec<Known> = entries
-        .flatten()
-        .filter_map(|entry| read(&entry.path()).ok().flatten())
+    let mut known: Vec<Known> = place::all(state)?
+        .iter()
+        .filter_map(|folder| read(folder).ok().flatten())
         .filter(|known| {
             known.identity.server == server.name && known.identity.url == server.url.as_str()
         })

@@ -16,7 +16,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::de::DeserializeOwned;
 
 use super::database::{connect, fact_text, parse_fact, put, trouble};
-use super::disk::{lock, private_folder, sync_folder};
+use super::disk::{cannot_write, lock, private_folder, sync_folder};
+use super::export::Identity;
 use crate::model::{Error, Result};
 
 pub use joined::Joined;
@@ -32,18 +33,30 @@ const VERSION: i64 = 1;
 pub struct Ledger {
     folder: PathBuf,
     connection: Mutex<Connection>,
-    _lock: File,
+    lock: File,
 }
 
 impl Ledger {
-    /// Opens the ledger in a folder, or begins one.
+    /// Begins the ledger of a folder.
+    ///
+    /// # Errors
+    /// Exit 73 or 74 when it cannot be written.
+    pub fn begin(folder: &Path) -> Result<Ledger> {
+        private_folder(folder)?;
+        Ledger::with(folder, lock(folder, "export")?)
+    }
+
+    /// Opens the ledger in a folder.
     ///
     /// # Errors
     /// Exit 75 when another process works on this export, 78 when the ledger is of a newer program,
-    /// 73 or 74 when it cannot be written.
+    /// 66 when there is none, 73 or 74 when it cannot be written.
     pub fn open(folder: &Path) -> Result<Ledger> {
-        private_folder(folder)?;
-        let lock = lock(folder, "export")?;
+        is_there(folder)?;
+        Ledger::with(folder, lock(folder, "export")?)
+    }
+
+    fn with(folder: &Path, lock: File) -> Result<Ledger> {
         let connection = connect(folder)?;
         let version: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
@@ -60,7 +73,7 @@ impl Ledger {
             .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
             .map_err(|error| trouble(folder, &error))?;
         sync_folder(folder)?;
-        Ok(Ledger { folder: folder.to_owned(), connection: Mutex::new(connection), _lock: lock })
+        Ok(Ledger { folder: folder.to_owned(), connection: Mutex::new(connection), lock })
     }
 
     /// Looks at a ledger that somebody else may be working on.
@@ -68,11 +81,20 @@ impl Ledger {
     /// # Errors
     /// When it is not there or cannot be read.
     pub fn look(folder: &Path) -> Result<Peek> {
-        let path = folder.join("ledger.db");
-        if !path.is_file() {
-            return Err(Error::not_found(format!("there is no ledger in {}", folder.display())));
-        }
+        is_there(folder)?;
         Ok(Peek { folder: folder.to_owned(), connection: connect(folder)? })
+    }
+
+    /// Gives the ledger's folder another name.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn named(self, folder: &Path) -> Result<Ledger> {
+        // The database finds its own files by their names.
+        drop(self.connection);
+        std::fs::rename(&self.folder, folder).map_err(|error| cannot_write(folder, &error))?;
+        sync_folder(folder.parent().unwrap_or(folder))?;
+        Ledger::with(folder, self.lock)
     }
 
     #[must_use]
@@ -121,6 +143,28 @@ impl Ledger {
             for key in keys {
                 transaction.execute("DELETE FROM fact WHERE key = ?1", [key])?;
             }
+            transaction.commit()
+        })
+    }
+
+    /// Forgets everything but the place, and begins another export there.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn begin_anew(&self, export: &Identity) -> Result<()> {
+        let ids = self.folder.join("ids");
+        match std::fs::remove_file(&ids) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(cannot_write(&ids, &error));
+            }
+            _ => {}
+        }
+        self.run(|connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(
+                "DELETE FROM finding; DELETE FROM file; DELETE FROM fact WHERE key <> 'marked';",
+            )?;
+            put(&transaction, "export", &serde_json::json!(export))?;
             transaction.commit()
         })
     }
@@ -334,5 +378,12 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn totals(&self) -> Result<Totals> {
         totals(&self.connection(), &self.folder)
+    }
+}
+
+fn is_there(folder: &Path) -> Result<()> {
+    match folder.join("ledger.db").is_file() {
+        true => Ok(()),
+        false => Err(Error::not_found(format!("there is no ledger in {}", folder.display()))),
     }
 }

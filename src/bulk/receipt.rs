@@ -11,9 +11,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::client_log::NAME as LOG;
 use super::disk::{cannot_write, sync_folder};
+use super::join;
 use super::ledger::{FileRow, Kind, Ledger, Severity, State};
-use super::store::{Compression, hex};
+use super::place::MARKER;
+use super::store::hex;
 use crate::model::{Error, ErrorKind, Result};
 
 pub const NAME: &str = "receipt.json";
@@ -233,9 +236,7 @@ pub fn verify(folder: &Path, step: &mut dyn FnMut()) -> Result<Verified> {
         check_file(folder, name, said, &mut verified);
     }
     complain_of_missing(&receipt, &mut verified);
-    for below in ["", "error", "deleted"] {
-        strangers(folder, below, &known, &mut verified);
-    }
+    strangers(folder, &known, &mut verified);
     Ok(verified)
 }
 
@@ -286,7 +287,8 @@ pub(super) fn files<'a>(
 pub(super) fn complain_of_missing(receipt: &Value, verified: &mut Verified) {
     let missing = receipt["missing"].as_array().map_or(0, Vec::len);
     if missing > 0 {
-        verified.problem(None, format!("{missing} files of the export are missing"));
+        let what = if missing == 1 { "file of the export is" } else { "files of the export are" };
+        verified.problem(None, format!("{missing} {what} missing"));
     }
     if verified.status.as_deref() == Some("incomplete") && missing == 0 {
         verified.problem(None, "the export was not complete");
@@ -353,26 +355,41 @@ fn digest_of(path: &Path) -> std::io::Result<(u64, String)> {
     }
 }
 
-/// Whether a file has the name of data.
-pub(super) fn is_data(name: &str) -> bool {
-    let plain = name.trim_end_matches(Compression::of(name).suffix());
-    plain.ends_with(".ndjson") && name != "log.ndjson"
+/// Whether a name below an export is one of those that it keeps and its receipt does not list.
+pub(super) fn is_own(name: &str, is_complete: bool) -> bool {
+    let (below, own) = name.rsplit_once('/').unwrap_or(("", name));
+    let is_here = matches!(below, "" | "error" | "deleted" | join::FOLDER);
+    // What is half fetched belongs to an export that goes on.
+    let is_part = is_here && own.starts_with('.') && own.ends_with(".part");
+    (below.is_empty() && matches!(own, NAME | LOG | MARKER | "lock")) || (is_part && !is_complete)
 }
 
-/// Data that the receipt does not know.
-fn strangers(folder: &Path, below: &str, known: &HashSet<PathBuf>, verified: &mut Verified) {
-    let Ok(entries) = std::fs::read_dir(folder.join(below)) else { return };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| is_data(name))
-        .collect();
-    names.sort_unstable();
-    for name in names {
-        let path = Path::new(below).join(&name);
-        if !known.contains(&path) {
-            let shown = path.display().to_string();
-            verified.problem(Some(&shown), "the receipt does not know this file");
+/// Whatever the receipt does not know. A folder is told of as one; those that the export makes are
+/// looked into.
+fn strangers(folder: &Path, known: &HashSet<PathBuf>, verified: &mut Verified) {
+    let is_complete = verified.status.as_deref() != Some("incomplete");
+    for below in ["", "error", "deleted", join::FOLDER] {
+        let Ok(entries) = std::fs::read_dir(folder.join(below)) else { continue };
+        let mut found: Vec<(String, bool)> = entries
+            .flatten()
+            .map(|entry| {
+                let name = Path::new(below).join(entry.file_name());
+                let is_folder = entry.file_type().is_ok_and(|it| it.is_dir());
+                (name.to_string_lossy().into_owned(), is_folder)
+            })
+            .collect();
+        found.sort_unstable();
+        for (name, is_folder) in found {
+            let is_made = matches!(name.as_str(), "error" | "deleted" | join::FOLDER);
+            if is_folder && !is_made {
+                // A disk's own folder, where one is mounted for the export alone.
+                if name != "lost+found" {
+                    verified.problem(Some(&name), "the receipt does not know this folder");
+                }
+            } else if !is_folder && !known.contains(Path::new(&name)) && !is_own(&name, is_complete)
+            {
+                verified.problem(Some(&name), "the receipt does not know this file");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod again;
 pub(super) mod habits;
+mod metrics;
 mod progress;
 pub(super) mod stores;
 pub(super) mod verbs;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use self::metrics::{End, Metrics};
 use self::progress::Screen;
 use super::check::exact;
 use super::complete;
@@ -337,6 +339,7 @@ async fn start(args: &RunArgs, context: &Context) -> Result<Outcome> {
     for note in &notes {
         context.notice(&format!("note: {note}"));
     }
+    metrics::check(args.how.metrics_file.as_deref())?;
     let shape = Shape { compression: args.compress.into(), split: args.split_by.into() };
     let mode = mode(args.mode, &destination, context, &inventory, server, &request).await?;
     if mode == Mode::Bulk {
@@ -412,6 +415,7 @@ pub(super) async fn mode(
 }
 
 async fn resume(args: &ResumeArgs, context: &Context) -> Result<Outcome> {
+    metrics::check(args.how.metrics_file.as_deref())?;
     let ledger = stores::ledger(&args.dir)?;
     let inventory = context.load_inventory()?;
     let identity = identity_of(&ledger)?;
@@ -451,8 +455,11 @@ pub(super) async fn go(
 ) -> Result<Report> {
     let identity = identity_of(&ledger)?;
     let surroundings = context.surroundings(inventory);
-    let screen = Arc::new(Screen::new(context, &identity, how.metrics_file.clone()));
     let log = ClientLog::open(&identity.folder, &identity.id)?;
+    let ledger = Arc::new(ledger);
+    let metrics = how.metrics_file.as_deref();
+    let metrics = metrics.map(|path| Metrics::begin(path, &identity, &ledger)).transpose()?;
+    let screen = Arc::new(Screen::new(context, &identity, metrics));
     let clock = context.clock;
     let teller = {
         let screen = Arc::clone(&screen);
@@ -473,14 +480,13 @@ pub(super) async fn go(
         keep_remote: how.keep_remote,
         teller,
     };
-    let ledger = Arc::new(ledger);
     let done = tokio::select! {
         done = export::run(Arc::clone(&ledger), server, &surroundings, &settings) => done,
         exit = crate::context::stop_signal() => Err(interrupted(exit)),
     };
-    screen.finish();
     let target = format!("bulk export {} to {}", identity.id, identity.place());
     let result = done.map_err(Error::from);
+    screen.finish(&End::of(&result, clock.now()));
     context.audit().outcome(Some(&server.name), &target, &result);
     result
 }

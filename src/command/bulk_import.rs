@@ -414,7 +414,7 @@ impl Job<'_> {
         let counts: Vec<(String, u64, u64)> = match (self.way, done) {
             (Way::Pull(_), Ok(done)) => {
                 let types = done.summary.types.iter();
-                types.map(|it| (it.r#type.clone(), it.accepted, it.deleted)).collect()
+                types.map(|it| (it.r#type.clone(), it.gone_in(), it.deleted)).collect()
             }
             _ => {
                 let tallies = ledger.tallies().unwrap_or_default().into_iter();

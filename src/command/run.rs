@@ -16,7 +16,7 @@ use crate::bulk::runs::{self, Good, Owner, Pending, Runs};
 use crate::context::{Context, Outcome};
 use crate::inventory::Inventory;
 use crate::model::job::{Job, Verdict, Work};
-use crate::model::text::nearest;
+use crate::model::text::{nearest, span};
 use crate::model::{Error, ErrorKind, Exit, Result};
 use crate::render::Format;
 use crate::view::run as view;
@@ -145,7 +145,7 @@ fn missed(job: &Job, pending: &Pending, now: Timestamp) -> Error {
         ..=0 => "at that time".to_owned(),
         _ => {
             let late = std::time::Duration::from_secs(late.unsigned_abs());
-            format!("{} behind that", humantime::format_duration(late))
+            format!("{} behind that", span(late))
         }
     };
     let message = format!(
@@ -226,7 +226,12 @@ fn conclude(
     let judged = good.as_ref().map(|good| judge(job, &runs.book, good));
     let is_unexpected =
         judged.iter().flatten().any(|expectation| expectation.verdict == Verdict::Unexpected);
-    let is_accepted = good.as_ref().map(|_| !is_unexpected || args.accept);
+    // The counts that later runs are held against are not refused when they are seen again.
+    let was_accepted = |good: &Good| {
+        let last = runs.book.last.as_ref();
+        last.is_some_and(|last| last.id == good.id && last.counts == good.counts)
+    };
+    let is_accepted = good.as_ref().map(|good| !is_unexpected || args.accept || was_accepted(good));
     let (verdict, exit) = match is_accepted {
         Some(false) => (view::UNEXPECTED, Exit::DATA),
         Some(true) if is_unexpected => (view::ACCEPTED, ended.exit),
@@ -247,7 +252,7 @@ fn conclude(
         _ => {}
     }
     runs.write()?;
-    if verdict == view::ACCEPTED {
+    if verdict == view::ACCEPTED && args.accept {
         record(context, job, "counts accepted", &Ok(()));
     }
     let shown = view::Shown {

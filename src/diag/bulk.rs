@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::shell::{Command, curl};
 use super::{Desk, Problem, Topic, TopicName};
 use crate::auth::caller::Ask;
+use crate::bulk::export::Stopped;
 use crate::bulk::known::{self, Job, Known};
 use crate::model::{Code, Party, Status};
 
@@ -96,6 +97,11 @@ fn phase(export: &Known) -> &'static str {
     match &export.conclusion {
         _ if export.is_cancelled => "cancelled",
         Some(conclusion) => conclusion.status.as_str(),
+        None if export.worker.is_none()
+            && export.stopped.as_ref().is_some_and(Stopped::is_final) =>
+        {
+            "failed"
+        }
         None if export.has_manifest => "downloading",
         None if export.job.is_some() => "waiting",
         None => "begun",

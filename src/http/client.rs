@@ -358,12 +358,12 @@ impl Client {
             Ok(Err(error)) => {
                 let failure =
                     self.with_circumstances(url, start, |known| classify::request(&error, known));
-                let failure = self.broken(failure, url, start, None, http);
+                let failure = self.broken(failure, method, url, start, None, http);
                 return Err(self.reason_of_refusal(failure, url, end).await);
             }
             Err(_) => {
                 let failure = self.with_circumstances(url, start, classify::timeout);
-                return Err(self.broken(failure, url, start, None, http));
+                return Err(self.broken(failure, method, url, start, None, http));
             }
         };
         let received_at = self.transport.clock.now();
@@ -373,7 +373,7 @@ impl Client {
             Ok(read) => read,
             Err(_) => {
                 let failure = self.with_circumstances(url, start, classify::timeout);
-                return Err(self.broken(failure, url, start, Some(first_byte), http));
+                return Err(self.broken(failure, method, url, start, Some(first_byte), http));
             }
         };
         http.wire_bytes = wire_bytes;
@@ -382,7 +382,7 @@ impl Client {
                 secrets.taken_out_of(response.headers_mut(), &mut body);
                 http.body_bytes = body.len() as u64;
                 let timing = self.marks.snapshot().timing(start, Some(first_byte), Instant::now());
-                self.trace(url, &http, &timing, None);
+                self.trace(method, url, &http, &timing, None);
                 Ok(Exchange {
                     http,
                     timing,
@@ -397,7 +397,7 @@ impl Client {
             }
             Err(error) => {
                 let failure = self.body_failure(error, url, start, wire_bytes, request.max_body);
-                Err(self.broken(failure, url, start, Some(first_byte), http))
+                Err(self.broken(failure, method, url, start, Some(first_byte), http))
             }
         }
     }
@@ -495,13 +495,14 @@ impl Client {
     fn broken(
         &self,
         mut failure: Failure,
+        method: &Method,
         url: &Url,
         start: Instant,
         first_byte: Option<Instant>,
         http: HttpFacts,
     ) -> Failure {
         let timing = self.marks.snapshot().timing(start, first_byte, Instant::now());
-        self.trace(url, &http, &timing, Some(&failure));
+        self.trace(method, url, &http, &timing, Some(&failure));
         failure.timing = Some(timing);
         // Below HTTP no request was sent: there is nothing to show a vendor.
         failure.http = (failure.stage == Stage::Http).then_some(http);
@@ -522,11 +523,7 @@ impl Client {
         failure
     }
 
-    fn trace(&self, url: &Url, http: &HttpFacts, timing: &Timing, failure: Option<&Failure>) {
-        self.trace_call(&Method::GET, url, http, timing, failure);
-    }
-
-    fn trace_call(
+    fn trace(
         &self,
         method: &Method,
         url: &Url,
@@ -540,11 +537,15 @@ impl Client {
             (None, Some(status)) => status.to_string(),
             (None, None) => "no answer".to_owned(),
         };
+        // Nothing of a body was read yet where it is read piece by piece.
+        let bytes = match http.wire_bytes {
+            0 => String::new(),
+            bytes => format!(" {bytes} bytes,"),
+        };
         trace(&format!(
-            "{method} {} → {outcome}, {:.1} ms, {} bytes, X-Request-Id {}",
+            "{method} {} → {outcome}, {:.1} ms,{bytes} X-Request-Id {}",
             without_values(url),
             timing.total_ms,
-            http.wire_bytes,
             http.request_id.as_deref().unwrap_or("-"),
         ));
     }

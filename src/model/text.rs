@@ -75,3 +75,13 @@ mod tests {
         assert_eq!(nearest("h", ["a", "b"]), None);
     }
 }
+
+/// How long something takes, for people: `1 day 2h`, `30s`.
+#[must_use]
+pub fn span(duration: std::time::Duration) -> String {
+    let mut text = humantime::format_duration(duration).to_string();
+    for unit in ["day", "month", "year"] {
+        text = text.replace(unit, &format!(" {unit}"));
+    }
+    text
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::human::{count, duration, facts, table};
-use crate::bulk::export::{Conclusion, Identity, Report, Status};
+use crate::bulk::export::{Conclusion, Identity, Report, Status, Stopped};
 use crate::bulk::job::KickOff;
 use crate::bulk::ledger::{Finding, Severity, Totals};
 use crate::bulk::receipt::Verified;
@@ -190,6 +190,10 @@ fn found(findings: &[Finding]) -> Vec<Block> {
     blocks
 }
 
+fn counted(number: u64, one: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), one)
+}
+
 /// Bytes for people.
 fn size(bytes: u64) -> String {
     let mib = bytes as f64 / 1_048_576.0;
@@ -224,19 +228,16 @@ pub fn verified(dir: &str, verified: &Verified, exit: Exit) -> Output {
         vec![
             Cell::toned("The export verifies", Tone::Good),
             Cell::plain(format!(
-                ": {} files, {} resources, {}.",
-                verified.files,
-                verified.resources,
+                ": {}, {}, {}.",
+                counted(verified.files, "file"),
+                counted(verified.resources, "resource"),
                 size(verified.bytes)
             )),
         ]
     } else {
         vec![
             Cell::toned("The export does NOT verify", Tone::Bad),
-            Cell::plain(format!(
-                ": {}.",
-                count(usize::try_from(verified.problem_count).unwrap_or(usize::MAX), "problem")
-            )),
+            Cell::plain(format!(": {}.", counted(verified.problem_count, "problem"))),
         ]
     })];
     if !is_good {
@@ -268,9 +269,11 @@ pub fn verified(dir: &str, verified: &Verified, exit: Exit) -> Output {
 #[derive(Clone, Debug)]
 pub struct Line {
     pub identity: Identity,
-    /// `begun`, `waiting`, `downloading`, `cancelled`, or how it ended.
+    /// `begun`, `waiting`, `downloading`, `cancelled`, `failed`, or how it ended.
     pub phase: &'static str,
     pub conclusion: Option<Conclusion>,
+    /// Why it ended without a receipt.
+    pub failed: Option<Stopped>,
     pub totals: Totals,
     /// The process that works on it now.
     pub worker: Option<u32>,
@@ -280,10 +283,15 @@ impl Line {
     /// Whether nothing more is to be done.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, "complete" | "complete_with_errors" | "cancelled")
+        matches!(self.phase, "complete" | "complete_with_errors" | "cancelled" | "failed")
     }
 
     pub(super) fn json(&self) -> Value {
+        let (finished_at, exit_code) = match (&self.conclusion, &self.failed) {
+            (Some(end), _) => (Some(end.finished_at), Some(end.exit_code)),
+            (None, Some(end)) if self.phase == "failed" => (Some(end.at), end.exit_code),
+            _ => (None, None),
+        };
         json!({
             "export_id": self.identity.id,
             "server": self.identity.server,
@@ -293,9 +301,9 @@ impl Line {
             "running": self.worker.is_some(),
             "pid": self.worker,
             "created_at": self.identity.created_at,
-            "finished_at": self.conclusion.as_ref().map(|it| it.finished_at),
+            "finished_at": finished_at,
             "transaction_time": self.conclusion.as_ref().and_then(|it| it.transaction_time.clone()),
-            "exit_code": self.conclusion.as_ref().map(|it| it.exit_code),
+            "exit_code": exit_code,
             "totals": self.totals,
         })
     }
@@ -310,7 +318,7 @@ pub fn lines(schema: &'static str, lines: &[Line]) -> Output {
         .map(|line| {
             let tone = match line.phase {
                 "complete" => Tone::Good,
-                "incomplete" | "complete_with_errors" => Tone::Bad,
+                "incomplete" | "complete_with_errors" | "failed" => Tone::Bad,
                 _ => Tone::Plain,
             };
             vec![

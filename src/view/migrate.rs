@@ -154,7 +154,7 @@ impl Migration<'_> {
                 "family": imported.family,
                 "reason": imported.reason,
                 "finished_at": imported.finished_at,
-                "accepted": imported.summary.accepted(),
+                "accepted": imported.summary.gone_in(),
                 "created": sum(|it| it.created),
                 "rejected": imported.summary.rejected(),
                 "retried": sum(|it| it.retried),
@@ -325,7 +325,7 @@ impl Migration<'_> {
 
     fn import_words(&self) -> String {
         let summary = &self.imported.summary;
-        let accepted = summary.accepted();
+        let accepted = summary.gone_in();
         match summary.rejected() {
             0 => format!("{accepted} by {}", self.imported.family),
             rejected => format!("{accepted} by {}, {rejected} refused", self.imported.family),

@@ -1,5 +1,8 @@
 //! Bulk export: what is interrupted goes on, what is wrong is told, what is done can be proved.
 
+mod folders;
+mod metrics;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -502,6 +502,12 @@ fn nothing_secret_is_shown_logged_or_left_lying() {
         shown.push_str(&String::from_utf8_lossy(&output.stdout));
         shown.push_str(&String::from_utf8_lossy(&output.stderr));
     }
+    // A request is told by the method that it was sent with.
+    let told = |method: &str| {
+        let start = format!("{method} http");
+        shown.lines().any(|line| line.contains(&start) && line.contains("/token"))
+    };
+    assert!(told("POST") && !told("GET"));
     let state = fleet.desk.dir.path().join("state");
     for secret in &secrets {
         assert!(!shown.contains(secret.as_str()));

@@ -272,8 +272,8 @@ impl Pull<'_> {
             let grown = before.zip(after).map(|(before, after)| after.saturating_sub(before));
             if told.is_none() {
                 let what = match grown {
-                    Some(_) => "what its count grew by stands as accepted",
-                    None => "and it gives no total either",
+                    Some(grown) => format!("its count grew by {grown}"),
+                    None => "and it gives no total either".to_owned(),
                 };
                 let message = format!("{name}: the server does not say how many it took; {what}");
                 summary.notes.push(Note::new("note", "bulk.count_unknown", message));
@@ -281,7 +281,7 @@ impl Pull<'_> {
             summary.types.push(OfType {
                 r#type: name.clone(),
                 read: self.read.get(name).copied().or(told).unwrap_or(0),
-                accepted: told.or(grown).unwrap_or(0),
+                accepted: told,
                 created: grown.unwrap_or(0),
                 rejected: of_type().map(|row| row.errors).sum(),
                 before,

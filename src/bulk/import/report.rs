@@ -11,7 +11,8 @@ use super::ledger::Tally;
 pub struct OfType {
     pub r#type: String,
     pub read: u64,
-    pub accepted: u64,
+    /// `None`: the server does not say.
+    pub accepted: Option<u64>,
     /// Of the accepted: those that were not there before, as the server says.
     pub created: u64,
     pub deleted: u64,
@@ -21,6 +22,14 @@ pub struct OfType {
     /// On the server; `None`: it gives no total.
     pub before: Option<u64>,
     pub after: Option<u64>,
+}
+
+impl OfType {
+    /// What went in: as the server says it, else what its count grew by.
+    #[must_use]
+    pub fn gone_in(&self) -> u64 {
+        self.accepted.unwrap_or(self.created)
+    }
 }
 
 /// A whole import; kept in its ledger when it is over.
@@ -55,9 +64,16 @@ impl Summary {
         self.types.iter().map(|it| it.rejected).sum::<u64>() + self.unreadable
     }
 
+    /// `None` where the server does not say it of every type.
     #[must_use]
-    pub fn accepted(&self) -> u64 {
+    pub fn accepted(&self) -> Option<u64> {
         self.types.iter().map(|it| it.accepted).sum()
+    }
+
+    /// What went in: as the server says it, else what its counts grew by.
+    #[must_use]
+    pub fn gone_in(&self) -> u64 {
+        self.types.iter().map(OfType::gone_in).sum()
     }
 
     #[must_use]
@@ -88,7 +104,7 @@ pub fn summary(
         let of_type = OfType {
             r#type: name.clone(),
             read: read.get(name).copied().unwrap_or(0),
-            accepted: tally.accepted,
+            accepted: Some(tally.accepted),
             created: tally.created,
             deleted: tally.deleted,
             rejected: tally.rejected + unfit.get(name).copied().unwrap_or(0),
@@ -112,13 +128,15 @@ fn held_against(it: &OfType) -> Option<Note> {
         return Some(Note::new("note", "bulk.count_unknown", message));
     };
     let least = before.saturating_add(it.created).saturating_sub(it.deleted);
-    let most = before.saturating_add(it.accepted);
+    let most = before.saturating_add(it.gone_in());
     if (least..=most).contains(&after) {
         return None;
     }
     let message = format!(
         "{}: {before} before and {after} after, though {} were accepted and {} deleted; somebody else writes, or the server is still indexing",
-        it.r#type, it.accepted, it.deleted
+        it.r#type,
+        it.gone_in(),
+        it.deleted
     );
     Some(Note::new("warning", "bulk.count_mismatch", message))
 }
@@ -133,7 +151,7 @@ mod tests {
             [(0, 10, false), (0, 4, false), (0, 3, true), (5, 16, true), (7, 17, false)]
         {
             let of_type = OfType {
-                accepted: 10,
+                accepted: Some(10),
                 created: 4,
                 before: Some(before),
                 after: Some(after),

@@ -26,6 +26,18 @@ impl Peek {
         text.map(|text| parse_fact(&self.folder, key, &text)).transpose()
     }
 
+    /// Whether nothing was ever noted.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn is_blank(&self) -> Result<bool> {
+        let count = |sql| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let tables = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'fact'";
+        count(tables)
+            .and_then(|tables| Ok(tables == 0 || count("SELECT COUNT(*) FROM fact")? == 0))
+            .map_err(|error| trouble(&self.folder, &error))
+    }
+
     /// # Errors
     /// When the ledger cannot be read.
     pub fn totals(&self) -> Result<Totals> {

@@ -107,7 +107,7 @@ impl Proof<'_> {
                 r#type: name.clone(),
                 source: source.get(name).copied().flatten(),
                 exported,
-                accepted: imported.map_or(0, |it| it.accepted),
+                accepted: imported.map_or(0, |it| it.gone_in()),
                 created: imported.map_or(0, |it| it.created),
                 rejected: imported.map_or(0, |it| it.rejected),
                 target_before: self.before.get(name).copied().flatten(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::disk::{private_folder, sync_folder};
+use super::super::disk::private_folder;
 use super::super::export::{Identity, Mode};
 use super::super::halt::Halt;
 use super::super::ledger::Ledger;
@@ -46,12 +46,45 @@ pub async fn open_or_begin(
     now: Timestamp,
 ) -> Result<Begun, Halt> {
     let shape = shape.into();
-    if let Some(id) = marked(bucket).await? {
-        let ledger = open(state, bucket, &id).await?;
-        place::same(&place::identity(&ledger)?, server, request, mode, shape)?;
-        ledger.note(&[("marked", true.into())])?;
-        return Ok(Begun { ledger, note: None });
+    if let Some(begun) = go_on(state, bucket, server, request, mode, shape, now).await? {
+        return Ok(begun);
     }
+    match take(state, bucket, server, request, mode, shape, now).await {
+        // Somebody else may have been faster: whose the place is now its marker says.
+        Err(refused) if refused.kind == ErrorKind::CannotCreate => {
+            go_on(state, bucket, server, request, mode, shape, now).await?.ok_or(refused)
+        }
+        begun => begun,
+    }
+}
+
+/// The export that the place belongs to; `None` where it belongs to none.
+async fn go_on(
+    state: &Path,
+    bucket: &Bucket,
+    server: &Server,
+    request: &ExportRequest,
+    mode: Mode,
+    shape: Shape,
+    now: Timestamp,
+) -> Result<Option<Begun>, Halt> {
+    let Some(id) = marked(bucket).await? else { return Ok(None) };
+    let ledger = open(state, bucket, &id).await?;
+    place::admit(&ledger, server, request, mode, shape, now)?;
+    ledger.note(&[("marked", true.into())])?;
+    Ok(Some(Begun { ledger, note: None }))
+}
+
+/// Takes a place that belongs to none.
+async fn take(
+    state: &Path,
+    bucket: &Bucket,
+    server: &Server,
+    request: &ExportRequest,
+    mode: Mode,
+    shape: Shape,
+    now: Timestamp,
+) -> Result<Begun, Halt> {
     refuse_others(bucket).await?;
     let ledger = match place::at_address(state, bucket.address())? {
         Some((_, true)) => {
@@ -65,7 +98,7 @@ pub async fn open_or_begin(
         // Its marker did not get there.
         Some((folder, false)) => {
             let ledger = Ledger::open(&folder)?;
-            match place::same(&place::identity(&ledger)?, server, request, mode, shape) {
+            match place::admit(&ledger, server, request, mode, shape, now) {
                 Ok(()) => ledger,
                 Err(_) => begin(state, bucket, server, request, mode, shape, now)?,
             }
@@ -165,15 +198,16 @@ fn begin(
     now: Timestamp,
 ) -> Result<Ledger> {
     let id = Uuid::new_v4().to_string();
-    let ledger = Ledger::open(&ledgers(state).join(&id))?;
-    let folder = std::path::absolute(ledger.folder().join(STAGING))
-        .map_err(|error| Error::io("find", ledger.folder(), &error))?;
-    private_folder(&folder)?;
+    let root = ledgers(state);
+    let named = std::path::absolute(root.join(&id))
+        .map_err(|error| Error::io("find", &root.join(&id), &error))?;
+    let ledger = Ledger::begin(&place::unfinished(&root, &id))?;
+    private_folder(&ledger.folder().join(STAGING))?;
     let identity = Identity {
         id,
         server: server.name.clone(),
         url: server.url.as_str().to_owned(),
-        folder,
+        folder: named.join(STAGING),
         address: Some(bucket.address().clone()),
         request: request.clone(),
         mode,
@@ -182,8 +216,7 @@ fn begin(
         created_at: now,
     };
     ledger.note(&[("export", json!(identity))])?;
-    sync_folder(&ledgers(state))?;
-    Ok(ledger)
+    ledger.named(&named)
 }
 
 /// A place that holds anything is left alone.

@@ -304,7 +304,7 @@ mod tests {
             duration_ms: 0,
             retries: 0,
         };
-        let ledger = Arc::new(Ledger::open(&folder.join("ledger")).unwrap());
+        let ledger = Arc::new(Ledger::begin(&folder.join("ledger")).unwrap());
         let bucket = Bucket::in_memory("s3://bucket/a");
         (Uploads::new(bucket, &ledger, folder, &surroundings()), content, done)
     }

@@ -49,14 +49,14 @@ pub async fn verify(bucket: &Bucket, step: &(dyn Fn() + Sync)) -> Result<Verifie
     }
     drop(read);
     receipt::complain_of_missing(&receipt, &mut verified);
+    let is_complete = verified.status.as_deref() != Some("incomplete");
     let mut strangers = Vec::new();
     bucket
         .list(&mut |found| {
-            let path = Path::new(&found.name);
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = path.parent().unwrap_or(Path::new("")).to_string_lossy();
-            let is_here = matches!(&*folder, "" | "error" | "deleted");
-            if is_here && receipt::is_data(&file) && !known.contains(path) {
+            // Consoles make an empty object of a folder's name.
+            let is_folder = found.name.is_empty() || found.name.ends_with('/');
+            let is_known = known.contains(Path::new(&found.name));
+            if !is_folder && !is_known && !receipt::is_own(&found.name, is_complete) {
                 strangers.push(found.name);
             }
             strangers.len() < 10_000

@@ -1,15 +1,15 @@
-//! How far an export is: bars on a terminal, a line a minute elsewhere, a file for a scraper.
+//! How far an export is: bars on a terminal, a line a minute elsewhere.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::metrics::{End, Metrics};
 use crate::bulk::export::Identity;
 use crate::bulk::transfer::Event;
-use crate::context::{Context, complain, replace_file};
+use crate::context::{Context, complain};
 use crate::model::text::one_line;
 
 /// How often something is said where no bar is drawn.
@@ -24,7 +24,7 @@ pub(super) struct Screen {
     head: ProgressBar,
     draws: bool,
     is_quiet: bool,
-    metrics: Option<PathBuf>,
+    metrics: Option<Metrics>,
     state: Mutex<State>,
 }
 
@@ -38,11 +38,13 @@ struct State {
     since: Instant,
     said: Instant,
     measured: Option<Instant>,
+    /// Whether it was told that the file for a scraper cannot be written.
+    is_unmeasured: bool,
     waiting: String,
 }
 
 impl Screen {
-    pub(super) fn new(context: &Context, identity: &Identity, metrics: Option<PathBuf>) -> Screen {
+    pub(super) fn new(context: &Context, identity: &Identity, metrics: Option<Metrics>) -> Screen {
         let draws = context.shows_progress();
         let target =
             if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -72,6 +74,7 @@ impl Screen {
                 since: now,
                 said: now,
                 measured: None,
+                is_unmeasured: false,
                 waiting: "asking for the export".to_owned(),
             }),
         }
@@ -181,10 +184,19 @@ impl Screen {
             state.said = now;
             self.say(&line(&self.server, state));
         }
-        let is_due = state.measured.is_none_or(|at| now.duration_since(at) >= METRICS_EVERY);
-        if let Some(path) = self.metrics.as_deref().filter(|_| is_due) {
+        if state.measured.is_none_or(|at| now.duration_since(at) >= METRICS_EVERY) {
             state.measured = Some(now);
-            let _ = replace_file(path, metrics(&self.server, state).as_bytes());
+            self.measure(state, None);
+        }
+    }
+
+    /// Writes the file for a scraper; told once when that fails, and not the end of the export.
+    fn measure(&self, state: &mut State, end: Option<&End>) {
+        let Some(metrics) = &self.metrics else { return };
+        if let Err(error) = metrics.write(end)
+            && !std::mem::replace(&mut state.is_unmeasured, true)
+        {
+            self.say(&format!("warning: the metrics are not up to date: {}", error.message));
         }
     }
 
@@ -199,15 +211,15 @@ impl Screen {
         }
     }
 
-    pub(super) fn finish(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn finish(&self, end: &End) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for bar in state.files.values() {
             bar.finish_and_clear();
         }
         self.head.finish_and_clear();
-        if let Some(path) = &self.metrics {
-            let _ = replace_file(path, metrics(&self.server, &state).as_bytes());
-        }
+        // Said again: the last word is the one that alerts are made of.
+        state.is_unmeasured = false;
+        self.measure(&mut state, Some(end));
     }
 }
 
@@ -239,23 +251,4 @@ fn human(duration: Duration) -> String {
         _ => Duration::from_secs(duration.as_secs()),
     };
     humantime::format_duration(rounded).to_string()
-}
-
-/// OpenMetrics 1.0.
-fn metrics(server: &str, state: &State) -> String {
-    let server: String = server.replace('\\', "\\\\").replace('"', "\\\"");
-    let mut text = String::new();
-    for (name, help, value) in [
-        ("files", "Files that the export's manifest names", state.total),
-        ("files_done", "Files that are there", state.done),
-        ("files_missing", "Files that were given up", state.missing),
-        ("resources", "Resources received in this run", state.resources),
-        ("received_bytes", "Bytes received in this run", state.bytes),
-    ] {
-        text.push_str(&format!(
-            "# TYPE fhirctl_bulk_export_{name} gauge\n# HELP fhirctl_bulk_export_{name} {help}\nfhirctl_bulk_export_{name}{{server=\"{server}\"}} {value}\n"
-        ));
-    }
-    text.push_str("# EOF\n");
-    text
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{identity_of, state, stores};
-use crate::bulk::export::{self, Conclusion, Identity};
+use crate::bulk::export::{self, Conclusion, Identity, Stopped};
 use crate::bulk::job::Cancelled;
 use crate::bulk::ledger::{Ledger, Peek};
 use crate::bulk::objects::{self, Destination};
@@ -74,21 +74,21 @@ pub(super) async fn verify(args: &VerifyArgs, context: &Context) -> Result<Outco
 /// Exit 66 when no export was begun there.
 pub(super) fn status(args: &StatusArgs, context: &Context) -> Result<Outcome> {
     let state = state()?;
-    let folders = match &args.dir {
-        Some(dir) => vec![match Destination::parse(dir)? {
-            Destination::Folder(folder) => place::ledger_folder(&state, &folder)?,
-            Destination::Store(address) => place::of_address(&state, &address)?,
-        }],
-        None => all(&state)?,
-    };
     let mut lines = Vec::new();
-    for folder in folders {
-        match look(&folder) {
-            Ok(line) if args.dir.is_some() || !line.is_over() => lines.push(line),
-            Ok(_) => {}
-            Err(error) if args.dir.is_some() => return Err(error),
-            Err(error) => context.notice(&format!("warning: {}", error.message)),
-        }
+    match &args.dir {
+        Some(dir) => lines.push(match Destination::parse(dir)? {
+            Destination::Folder(folder) => {
+                let (ledger, identity) = place::look(&state, &folder)?;
+                // Where it was found: a folder that was moved is where it is.
+                view::Line { identity, ..look(&ledger)? }
+            }
+            Destination::Store(address) => look(&place::of_address(&state, &address)?)?,
+        }),
+        None => each(&state, context, &mut |line| {
+            if !line.is_over() {
+                lines.push(line);
+            }
+        })?,
     }
     Ok(Outcome::printed(view::lines("fhirctl/bulk-export-status/v1", &lines)))
 }
@@ -113,27 +113,21 @@ pub(in crate::command) fn unfinished(context: &Context) -> Result<Vec<view::Line
 /// When the ledgers cannot be read.
 pub(super) fn list(context: &Context) -> Result<Outcome> {
     let mut lines = Vec::new();
-    for folder in all(&state()?)? {
-        match look(&folder) {
-            Ok(line) => lines.push(line),
-            Err(error) => context.notice(&format!("warning: {}", error.message)),
-        }
-    }
+    each(&state()?, context, &mut |line| lines.push(line))?;
     lines.sort_by_key(|line| std::cmp::Reverse(line.identity.created_at));
     Ok(Outcome::printed(view::lines("fhirctl/bulk-export-list/v1", &lines)))
 }
 
-fn all(state: &Path) -> Result<Vec<PathBuf>> {
-    let folder = place::ledgers(state);
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", &folder, &error)),
-    };
-    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    all.retain(|path| path.join("ledger.db").is_file());
-    all.sort_unstable();
-    Ok(all)
+/// Every export of this machine; what cannot be read is told of.
+fn each(state: &Path, context: &Context, tell: &mut dyn FnMut(view::Line)) -> Result<()> {
+    place::sweep(&place::ledgers(state));
+    for folder in place::all(state)? {
+        match look(&folder) {
+            Ok(line) => tell(line),
+            Err(error) => context.notice(&format!("warning: {}", error.message)),
+        }
+    }
+    Ok(())
 }
 
 fn look(folder: &Path) -> Result<view::Line> {
@@ -142,10 +136,14 @@ fn look(folder: &Path) -> Result<view::Line> {
         Error::new(ErrorKind::Data, format!("{} does not say what it is of", folder.display()))
     })?;
     let conclusion: Option<Conclusion> = peek.fact("conclusion")?;
+    let worker = peek.worker();
+    let failed = peek.fact::<Stopped>("stopped")?.filter(|it| it.is_final() && worker.is_none());
     let phase = if peek.fact::<serde_json::Value>("cancelled_at")?.is_some() {
         "cancelled"
     } else if let Some(conclusion) = &conclusion {
         conclusion.status.as_str()
+    } else if failed.is_some() {
+        "failed"
     } else if peek.fact::<serde_json::Value>("manifest")?.is_some() {
         "downloading"
     } else if peek.fact::<serde_json::Value>("job")?.is_some() {
@@ -154,7 +152,7 @@ fn look(folder: &Path) -> Result<view::Line> {
         "begun"
     };
     let totals = peek.totals()?;
-    Ok(view::Line { identity, phase, conclusion, totals, worker: peek.worker() })
+    Ok(view::Line { identity, phase, conclusion, failed, totals, worker })
 }
 
 /// # Errors
@@ -193,7 +191,10 @@ pub(super) async fn purge(args: &PurgeArgs, context: &Context) -> Result<Outcome
     let target = format!("bulk export {} purged from {}", identity.id, identity.place());
     context.audit().outcome(Some(&identity.server), &target, &result);
     let files = result?;
-    let told = format!("{files} files are destroyed");
+    let told = match files {
+        1 => "1 file is destroyed".to_owned(),
+        _ => format!("{files} files are destroyed"),
+    };
     Ok(Outcome::printed(view::told("fhirctl/bulk-export-purge/v1", &identity, &told)))
 }
 

@@ -98,7 +98,12 @@ impl Job<'_> {
         let types: Vec<OfType> = plan
             .read
             .iter()
-            .map(|(name, read)| OfType { r#type: name.clone(), read: *read, ..OfType::default() })
+            .map(|(name, read)| OfType {
+                r#type: name.clone(),
+                read: *read,
+                accepted: Some(0),
+                ..OfType::default()
+            })
             .collect();
         let deletions: u64 = plan.deletions.values().sum();
         let request = json!({
@@ -241,7 +246,7 @@ fn types_table(types: &[OfType]) -> Table {
         let mut row = vec![
             Cell::toned(it.r#type.as_str(), Tone::Strong),
             Cell::plain(it.read.to_string()),
-            Cell::plain(it.accepted.to_string()),
+            total(it.accepted),
             Cell::toned(it.rejected.to_string(), tone),
             Cell::plain(it.retried.to_string()),
             total(it.before),

@@ -107,19 +107,19 @@ impl Client {
                 self.note_answer(&mut http, &response, received_at);
                 let timing =
                     self.marks.snapshot().timing(start, Some(Instant::now()), Instant::now());
-                self.trace_call(method, url, &http, &timing, None);
+                self.trace(method, url, &http, &timing, None);
                 let (client, url) = (Arc::clone(self), url.clone());
                 Ok(Answer { client, response, url, start, received_at, request_id })
             }
             Ok(Err(error)) => {
                 let failure =
                     self.with_circumstances(url, start, |known| classify::request(&error, known));
-                let failure = self.broken(failure, url, start, None, http);
+                let failure = self.broken(failure, method, url, start, None, http);
                 Err(self.reason_of_refusal(failure, url, deadline).await)
             }
             Err(_) => {
                 let failure = self.with_circumstances(url, start, classify::timeout);
-                Err(self.broken(failure, url, start, None, http))
+                Err(self.broken(failure, method, url, start, None, http))
             }
         }
     }

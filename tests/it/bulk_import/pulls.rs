@@ -68,6 +68,11 @@ fn every_family_of_import_comes_to_the_same_table() {
         let (output, exit) = desk.json(&args);
         assert_schema("bulk-import", &output);
         assert_eq!((exit, &output["family"]), (65, &json!(family)), "{output}");
+        // What a server does not say is not nothing.
+        assert_eq!(
+            (&output["totals"]["accepted"], &output["types"][0]["accepted"]),
+            (&count, &count)
+        );
         assert_eq!(
             output["files"],
             json!([{"url": "https://files.example/Patient.000.ndjson?(redacted)", "type": "Patient", "count": count, "errors": 1}])
