@@ -58,6 +58,16 @@ pub fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
+/// How long something takes, for people: `1 day 2h`, `30s`.
+#[must_use]
+pub fn span(duration: std::time::Duration) -> String {
+    let mut text = humantime::format_duration(duration).to_string();
+    for unit in ["day", "month", "year"] {
+        text = text.replace(unit, &format!(" {unit}"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,14 +84,4 @@ mod tests {
         assert_eq!(nearest("zebra", ["timeouts", "tls"]), None);
         assert_eq!(nearest("h", ["a", "b"]), None);
     }
-}
-
-/// How long something takes, for people: `1 day 2h`, `30s`.
-#[must_use]
-pub fn span(duration: std::time::Duration) -> String {
-    let mut text = humantime::format_duration(duration).to_string();
-    for unit in ["day", "month", "year"] {
-        text = text.replace(unit, &format!(" {unit}"));
-    }
-    text
 }

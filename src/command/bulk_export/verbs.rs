@@ -84,11 +84,7 @@ pub(super) fn status(args: &StatusArgs, context: &Context) -> Result<Outcome> {
             }
             Destination::Store(address) => look(&place::of_address(&state, &address)?)?,
         }),
-        None => each(&state, context, &mut |line| {
-            if !line.is_over() {
-                lines.push(line);
-            }
-        })?,
+        None => lines = unfinished(context)?,
     }
     Ok(Outcome::printed(view::lines("fhirctl/bulk-export-status/v1", &lines)))
 }
@@ -99,13 +95,11 @@ pub(super) fn status(args: &StatusArgs, context: &Context) -> Result<Outcome> {
 /// When the folder of ledgers cannot be read.
 pub(in crate::command) fn unfinished(context: &Context) -> Result<Vec<view::Line>> {
     let mut lines = Vec::new();
-    for folder in all(&state()?)? {
-        match look(&folder) {
-            Ok(line) if line.is_over() => {}
-            Ok(line) => lines.push(line),
-            Err(error) => context.verbose(1, &format!("warning: {}", error.message)),
+    each(&state()?, context, &mut |line| {
+        if !line.is_over() {
+            lines.push(line);
         }
-    }
+    })?;
     Ok(lines)
 }
 
