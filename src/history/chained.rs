@@ -65,10 +65,16 @@ impl Store {
             );
         let range = wanted.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
         let (start, end) = range.unwrap_or((server.written, server.written));
-        let mut piece = Piece { start, before: None, head: server.kept_head, readings: Vec::new() };
+        let mut piece = Piece {
+            range: start..end,
+            before: None,
+            head: server.kept_head,
+            end: server.kept_head,
+            readings: Vec::new(),
+        };
         for row in segments.iter().take_while(|row| row.position < end) {
             if row.position < start {
-                piece.head = row.after;
+                (piece.head, piece.end) = (row.after, row.after);
                 continue;
             }
             for coded in self.unpack(inner, &server.name, row, Want::Samples).await? {
@@ -76,9 +82,13 @@ impl Store {
                 let Anonymous(reading) = self.told(inner, &name, position, &coded).await?;
                 piece.take(position, reading);
             }
+            if piece.head != row.after {
+                return Err(self.damaged(&server.name, row.position));
+            }
         }
-        let last = fresh.partition_point(|row| row.position < end);
-        for rows in fresh[..last].chunks(AT_ONCE) {
+        // Up to the chain's end: only there is written what it has to be.
+        let behind = if end > packed { fresh.as_slice() } else { &[] };
+        for rows in behind.chunks(AT_ONCE) {
             let seqs = rows.iter().map(|row: &Fresh| row.seq).collect();
             for raw in on!(&mut inner.db, db => db.raw(server.id, seqs).await)? {
                 let coded = Coded::from_bytes(raw.at, raw.run, &raw.body)
@@ -86,6 +96,9 @@ impl Store {
                 let Anonymous(reading) = self.told(inner, &name, raw.position, &coded).await?;
                 piece.take(raw.position, reading);
             }
+        }
+        if end > packed && piece.end != server.head {
+            return Err(self.damaged(&server.name, start));
         }
         Ok(Chained {
             born: server.born.clone(),
@@ -98,20 +111,28 @@ impl Store {
 }
 
 struct Piece {
-    start: i64,
+    /// Positions.
+    range: std::ops::Range<i64>,
     before: Option<Head>,
+    /// Behind the last reading of the piece, or of those before it.
     head: Head,
+    /// Behind the last reading that was seen.
+    end: Head,
     readings: Vec<Reading>,
 }
 
 impl Piece {
-    /// The next reading; one before the piece only moves the head.
+    /// The next reading; one outside of the piece only moves the heads.
     fn take(&mut self, position: i64, reading: Reading) {
-        if position >= self.start {
-            self.before.get_or_insert(self.head);
+        let is_inside = self.range.contains(&position);
+        if is_inside {
+            self.before.get_or_insert(self.end);
         }
-        self.head = chain::advance(&self.head, &reading.text());
-        if position >= self.start {
+        self.end = chain::advance(&self.end, &reading.text());
+        if position < self.range.end {
+            self.head = self.end;
+        }
+        if is_inside {
             self.readings.push(reading);
         }
     }

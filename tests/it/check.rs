@@ -309,7 +309,7 @@ fn every_sickness_has_its_own_status_and_code() {
     assert_eq!(exit, 2);
     assert_eq!(result["status"], "critical");
     assert_eq!(result["exit_code"], 2);
-    assert_eq!(result["recorded"], false);
+    assert_eq!(result["recorded"], true);
     let names: Vec<_> = result["servers"]
         .as_array()
         .unwrap()
