@@ -43,29 +43,24 @@ pub struct Leaf {
 
 impl Authority {
     pub fn new(name: &str) -> Authority {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let certificate = params.self_signed(&key).unwrap();
-        let pin = pin(&key);
-        Authority {
-            der: certificate.der().to_vec(),
-            pem: certificate.pem(),
-            issuer: Issuer::new(params, key),
-            pin,
-        }
+        Authority::below(name, None)
     }
 
     /// One below this one.
     pub fn intermediate(&self, name: &str) -> Authority {
+        Authority::below(name, Some(self))
+    }
+
+    fn below(name: &str, above: Option<&Authority>) -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = match above {
+            Some(above) => params.signed_by(&key, &above.issuer).unwrap(),
+            None => params.self_signed(&key).unwrap(),
+        };
         let pin = pin(&key);
         Authority {
             der: certificate.der().to_vec(),
