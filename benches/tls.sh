@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tls.sh BINARY: how long a scan of one server takes, against sslyze (PyPI), and with how many connections.
+# tls.sh BINARY: how long a scan of one server takes, against sslyze (PyPI), and with how many connections, against
+# testssl.sh (Debian) where it is installed. Ends with 1 when a figure is missed.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$bench/../tests/counterparts/lib.sh"
@@ -10,6 +11,7 @@ lock="$bench/../tests/counterparts/tls/requirements.txt"
 python="$(install_once tls "$(realpath "$lock")" python_packages "$(realpath "$lock")")/bin/python"
 
 port=$(free_port)
+counter=$(free_port)
 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$desk/key.pem" -out "$desk/own.pem" -days 2 \
     -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2>/dev/null
 cat >"$desk/nginx.conf" <<CONF
@@ -32,6 +34,10 @@ http {
     ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;
     ssl_ciphers ALL:@SECLEVEL=0;
     location / { return 200 '{}'; }
+  }
+  server {
+    listen 127.0.0.1:$counter;
+    location / { stub_status; }
   }
 }
 CONF
@@ -71,4 +77,21 @@ suites=$(jq '[.topics[0].details.protocols[].suites | length] | add' "$desk/ours
 connections=$(jq '.topics[0].details.connections' "$desk/ours.json")
 printf 'fhirctl  %6d ms, %d connections for %d suites\n' "$mine" "$connections" "$suites"
 printf 'sslyze   %6d ms\n' "$other"
-printf 'ratio    %6s times as fast\n' "$(awk "BEGIN { printf \"%.1f\", $other / ($mine > 0 ? $mine : 1) }")"
+judge "time, of sslyze's" "$(awk "BEGIN { printf \"%.3f\", $mine / $other }")" 1 x
+
+# How many connections the server has taken since it began, this one not.
+accepted() {
+    echo $(($(curl -q -s "http://127.0.0.1:$counter/" | awk 'NR == 3 { print $1 }') - 1))
+}
+if command -v testssl >/dev/null; then
+    before=$(accepted)
+    ours
+    between=$(accepted)
+    timeout 900 testssl --quiet --color 0 --warnings off "127.0.0.1:$port" >"$desk/testssl.out" 2>&1 </dev/null || true
+    after=$(accepted)
+    printf 'connections: fhirctl %d, testssl.sh %d\n' $((between - before - 1)) $((after - between - 1))
+    judge "connections, of testssl.sh's" "$(awk "BEGIN { printf \"%.3f\", ($between - $before - 1) / ($after - $between - 1) }")" 0.2 x
+else
+    echo "testssl.sh is not there: apt-get install testssl.sh"
+fi
+[ "$missed" = 0 ]
