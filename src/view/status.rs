@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::bulk_export::Line;
 use super::human::{or_dash, status, table};
-use crate::model::{Exit, State, Status};
+use crate::model::{State, Status};
 use crate::render::{Block, Cell, Output, Row, Tone};
 use crate::report::Standing;
 
@@ -29,7 +29,6 @@ pub struct StatusDocument {
     pub history: String,
     /// The worst of the active servers.
     pub status: Status,
-    pub exit_code: u8,
     pub servers: Vec<Standing>,
     /// Exports that are not over, as `bulk-export list` tells them.
     pub exports: Vec<Value>,
@@ -37,7 +36,7 @@ pub struct StatusDocument {
 
 /// The state of affairs in every form.
 #[must_use]
-pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line], exit: Exit) -> Output {
+pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line]) -> Output {
     let active = servers.iter().filter(|one| one.state == State::Active);
     let document = StatusDocument {
         schema: "fhirctl/status/v1",
@@ -46,7 +45,6 @@ pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line], exit: Exit)
         inventory: head.inventory.clone(),
         history: head.history.clone(),
         status: Status::worst(active.map(|one| one.status)),
-        exit_code: exit.0,
         exports: exports.iter().map(Line::json).collect(),
         servers,
     };
