@@ -76,7 +76,7 @@ pub struct CommonArgs {
     #[command(flatten)]
     pub window: WindowArgs,
 
-    /// Add servers up: by vendor, organization, or the value of a label
+    /// summary, performance, errors: add servers up by vendor, organization, or the value of a label
     #[arg(long, value_name = "vendor|organization|label:KEY")]
     pub group_by: Option<GroupBy>,
 
@@ -84,7 +84,8 @@ pub struct CommonArgs {
     #[arg(long)]
     pub fail_on_breach: bool,
 
-    /// Write samples, formula and results down, for `report verify` and for anybody's own program
+    /// Write the window's readings, the rules and the time up and down they come to into a file, for
+    /// `report verify` and for anybody's own program; exclusions of an agreement are not in it
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
 
@@ -154,6 +155,14 @@ pub async fn run(args: &ReportArgs, context: &Context) -> Result<Outcome> {
         | ReportKind::Incident(args) => (args, false),
     };
     context.options.output.among(&formats())?;
+    let adds_up = matches!(
+        args.kind,
+        ReportKind::Summary(_) | ReportKind::Performance(_) | ReportKind::Errors(_)
+    );
+    if common.group_by.is_some() && !adds_up {
+        return Err(Error::usage("--group-by adds servers up, which this kind of report does not")
+            .hint("it goes with summary, performance and errors"));
+    }
     let desk = Desk::open(common, context).await?;
     if for_vendor && desk.servers.len() != 1 {
         return Err(Error::usage(format!(

@@ -342,4 +342,7 @@ fn windows_that_cannot_be_meant_are_refused_before_anything_is_read() {
     }
     assert_eq!(exit(&desk, &["report", "summary"]), 66, "there is no history");
     assert_eq!(exit(&desk, &["report", "summary", "nobody"]), 66);
+    // A flag that would change nothing.
+    assert_eq!(exit(&desk, &["report", "sla", "--group-by", "vendor"]), 64);
+    assert_eq!(exit(&desk, &["history", "import", "a.csv", "--last", "3d"]), 64);
 }

@@ -74,6 +74,9 @@ pub(super) async fn run(
         (Some(address), _) => {
             (address.clone(), from_prometheus(args, address, context, inventory).await?)
         }
+        (None, Some(_)) if args.window.is_said() => {
+            return Err(Error::usage("a window goes with --prometheus; a file is taken in whole"));
+        }
         (None, Some(path)) => (path.display().to_string(), from_file(args, path)?),
         (None, None) => return Err(Error::usage("nothing to import: name a file or --prometheus")),
     };

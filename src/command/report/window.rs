@@ -54,7 +54,13 @@ impl WindowArgs {
             (None, None, Some(from)) => Asked::Between { from, to: self.to.as_deref() },
             (None, None, None) => Asked::Last(USUAL),
         };
-        let is_said = self.last.is_some() || self.month.is_some() || self.from.is_some();
+        let is_said = self.is_said();
         Ok(Chosen { window: window(asked, now, &zone)?, zone, is_said })
+    }
+
+    /// Whether somebody named a window.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        self.last.is_some() || self.month.is_some() || self.from.is_some()
     }
 }
