@@ -78,10 +78,11 @@ impl Postgres {
             Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Mode::Write => "BEGIN",
         };
-        let result = self.line.client.batch_execute(sql).await;
-        result.map_err(|error| self.told(&error))?;
+        // Said before it is sent: whoever is dropped while it is on its way leaves it open.
         self.in_transaction = true;
-        Ok(())
+        let result = self.line.client.batch_execute(sql).await;
+        self.in_transaction = result.is_ok();
+        result.map_err(|error| self.told(&error))
     }
 
     /// Whether a transaction is open.

@@ -60,7 +60,7 @@ pub(super) fn connect(path: &Path) -> Result<(Connection, bool)> {
             ));
         }
     };
-    look_at(path)?;
+    look_twice(path)?;
     let connection = if read_only {
         reading(path)?
     } else {
@@ -165,15 +165,31 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), Problem> {
     result
 }
 
+/// Looks again at what seems to be cut off: the last one to close a history brings its log into the file
+/// and takes the log away, and for a moment the header may be ahead of the rest.
+fn look_twice(path: &Path) -> Result<()> {
+    const LOOKS: usize = 4;
+    const APART: Duration = Duration::from_millis(50);
+    for _ in 1..LOOKS {
+        if look_at(path).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(APART);
+    }
+    look_at(path)
+}
+
 /// Holds the file's own header against its size: SQLite would find out when it reads the missing part.
 fn look_at(path: &Path) -> Result<()> {
     let mut header = Vec::new();
     let file = File::open(path).map_err(|error| Error::io("open the history", path, &error))?;
-    let length = file.metadata().map_or(0, |meta| meta.len());
-    file.take(100)
+    (&file)
+        .take(100)
         .read_to_end(&mut header)
         .map_err(|error| Error::io("read the history", path, &error))?;
-    if length == 0 {
+    // Behind the header: a file that grows meanwhile is not too short.
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    if header.is_empty() {
         return Ok(());
     }
     if !header.starts_with(b"SQLite format 3\0") {
