@@ -153,7 +153,7 @@ round=1
 serve_sandbox --bulk "bytes=$huge" --bulk files=8 --bulk retry_after=0
 printf 'version: 1\nservers:\n  - {name: s, url: "%s"}\n' "$url" >"$desk/servers.yaml"
 export_of huge "$desk/by-fhirctl" --level system
-received=$(find "$desk/by-fhirctl" -name '*.ndjson' -printf '%s\n' | awk '{ all += $1 } END { printf "%d\n", all }')
+received=$(find "$desk/by-fhirctl" -name '*.ndjson' -printf '%s\n' | awk '{ all += $1 } END { printf "%.0f\n", all }')
 rm -rf "$desk/by-fhirctl"
 kill "$sandbox"
 

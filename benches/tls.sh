@@ -10,7 +10,10 @@ require jq jq
 lock="$bench/../tests/counterparts/tls/requirements.txt"
 python="$(install_once tls "$(realpath "$lock")" python_packages "$(realpath "$lock")")/bin/python"
 
+# Two servers: one as nginx comes, and one that offers every suite of every version, of which each handshake
+# tells one.
 port=$(free_port)
+every=$(free_port)
 counter=$(free_port)
 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$desk/key.pem" -out "$desk/own.pem" -days 2 \
     -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2>/dev/null
@@ -31,6 +34,12 @@ http {
     listen 127.0.0.1:$port ssl;
     ssl_certificate $desk/own.pem;
     ssl_certificate_key $desk/key.pem;
+    location / { return 200 '{}'; }
+  }
+  server {
+    listen 127.0.0.1:$every ssl;
+    ssl_certificate $desk/own.pem;
+    ssl_certificate_key $desk/key.pem;
     ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;
     ssl_ciphers ALL:@SECLEVEL=0;
     location / { return 200 '{}'; }
@@ -47,14 +56,16 @@ cat >"$desk/servers.yaml" <<YAML
 version: 1
 servers:
   - {name: s, url: "https://127.0.0.1:$port/fhir", tls: {ca: "$desk/own.pem"}}
+  - {name: every-suite, url: "https://127.0.0.1:$every/fhir", tls: {ca: "$desk/own.pem"}}
 YAML
 for _ in $(seq 100); do
-    curl -sk -o /dev/null "https://127.0.0.1:$port/" && break
+    curl -sk -o /dev/null "https://127.0.0.1:$every/" && break
     sleep 0.05
 done
 
+name=s
 ours() {
-    "$fhirctl" -i "$desk/servers.yaml" -o json --no-progress diag s tls >"$desk/ours.json" || [ $? -le 3 ]
+    "$fhirctl" -i "$desk/servers.yaml" -o json --no-progress diag "$name" tls >"$desk/ours.json" || [ $? -le 3 ]
 }
 theirs() {
     "$python" -m sslyze --json_out "$desk/theirs.json" --sslv3 --tlsv1 --tlsv1_1 --tlsv1_2 --tlsv1_3 \
@@ -71,27 +82,32 @@ best() {
     done
     echo "$least"
 }
-mine=$(best ours)
-other=$(best theirs)
-suites=$(jq '[.topics[0].details.protocols[].suites | length] | add' "$desk/ours.json")
-connections=$(jq '.topics[0].details.connections' "$desk/ours.json")
-printf 'fhirctl  %6d ms, %d connections for %d suites\n' "$mine" "$connections" "$suites"
-printf 'sslyze   %6d ms\n' "$other"
-judge "time, of sslyze's" "$(awk "BEGIN { printf \"%.3f\", $mine / $other }")" 1 x
-
 # How many connections the server has taken since it began, this one not.
 accepted() {
     echo $(($(curl -q -s "http://127.0.0.1:$counter/" | awk 'NR == 3 { print $1 }') - 1))
 }
-if command -v testssl >/dev/null; then
+ratio() { awk "BEGIN { printf \"%.3f\", $1 / $2 }"; }
+against() { # NAME PORT
+    name=$1
+    port=$2
+    local mine other before between after
+    mine=$(best ours)
+    other=$(best theirs)
+    printf '%s: fhirctl %d ms, sslyze %d ms; %d suites\n' "$name" "$mine" "$other" \
+        "$(jq '[.topics[0].details.protocols[].suites | length] | add' "$desk/ours.json")"
+    judge "$name: time, of sslyze's" "$(ratio "$mine" "$other")" 1 x
+    if ! command -v testssl >/dev/null; then
+        echo "testssl.sh is not there: apt-get install testssl.sh"
+        return
+    fi
     before=$(accepted)
     ours
     between=$(accepted)
     timeout 900 testssl --quiet --color 0 --warnings off "127.0.0.1:$port" >"$desk/testssl.out" 2>&1 </dev/null || true
     after=$(accepted)
-    printf 'connections: fhirctl %d, testssl.sh %d\n' $((between - before - 1)) $((after - between - 1))
-    judge "connections, of testssl.sh's" "$(awk "BEGIN { printf \"%.3f\", ($between - $before - 1) / ($after - $between - 1) }")" 0.2 x
-else
-    echo "testssl.sh is not there: apt-get install testssl.sh"
-fi
+    printf '%s: fhirctl %d connections, testssl.sh %d\n' "$name" $((between - before - 1)) $((after - between - 1))
+    judge "$name: connections, of testssl.sh's" "$(ratio $((between - before - 1)) $((after - between - 1)))" 0.2 x
+}
+against s "$port"
+against every-suite "$every"
 [ "$missed" = 0 ]

@@ -339,7 +339,12 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// One more is done.
     pub fn step(&self) {
-        self.0.inc(1);
+        self.advance(1);
+    }
+
+    /// So many more are done.
+    pub fn advance(&self, count: usize) {
+        self.0.inc(count as u64);
     }
 
     /// What it is about now.

@@ -78,7 +78,11 @@ impl IdFile {
         let passes = (length / RECORD as u64).div_ceil(AT_ONCE).max(1);
         let mut twins = Twins::default();
         for pass in 0..passes {
-            let mut records = self.records(pass, passes, counts).map_err(broken)?;
+            // Hashes fall evenly; a list that grows by doubling would need three times its room.
+            let share = length / RECORD as u64 / passes;
+            let room = usize::try_from(share + share / 16 + 1024).unwrap_or_default();
+            let mut records = Vec::with_capacity(room);
+            self.records(pass, passes, counts, &mut records).map_err(broken)?;
             records.sort_unstable();
             let mut at = 0;
             while at < records.len() {
@@ -92,15 +96,15 @@ impl IdFile {
         Ok(twins)
     }
 
-    /// Those of one pass: hash, whether it is deleted, file, line.
+    /// Adds those of one pass: hash, whether it is deleted, file, line.
     fn records(
         &self,
         pass: u64,
         passes: u64,
         counts: &dyn Fn(u32, u64) -> Option<Kind>,
-    ) -> std::io::Result<Vec<(u128, bool, u32, u32)>> {
+        records: &mut Vec<(u128, bool, u32, u32)>,
+    ) -> std::io::Result<()> {
         let mut input = BufReader::with_capacity(256 * 1024, File::open(&self.path)?);
-        let mut records = Vec::new();
         let mut record = [0; RECORD];
         // Records of one file come in blocks: it is asked for once a block.
         let mut last: Option<((u32, u64), Option<Kind>)> = None;
@@ -108,7 +112,7 @@ impl IdFile {
             match input.read_exact(&mut record) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    return Ok(records);
+                    return Ok(());
                 }
                 Err(error) => return Err(error),
             }

@@ -2,6 +2,7 @@
 
 pub mod window;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -10,7 +11,7 @@ use self::window::{Chosen, WindowArgs};
 use super::record::intervals;
 use super::selector::SelectorArgs;
 use crate::context::{Context, Outcome, replace_file};
-use crate::history::Store;
+use crate::history::{Known, Store};
 use crate::inventory::{Inventory, select};
 use crate::model::{Error, Exit, Result, Server};
 use crate::render::{Format, Output, Style};
@@ -171,7 +172,6 @@ pub async fn run(args: &ReportArgs, context: &Context) -> Result<Outcome> {
         ))
         .hint("name the server: fhirctl report sla NAME --for-vendor"));
     }
-    desk.prepare().await;
     let (output, verdict) = desk.report(&args.kind, for_vendor).await?;
     if let Some(path) = &common.proof {
         let proof = desk.proof().await?;
@@ -223,6 +223,13 @@ fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
     Ok(Outcome { output: Some(output), exit })
 }
 
+/// Rolls up what is new. Who may only read gets the same figures from readings, more slowly.
+async fn prepare(store: &Store, inventory: &Inventory, context: &Context) {
+    if let Err(error) = store.roll_up(context.clock.now(), &intervals(inventory)).await {
+        context.verbose(1, &format!("nothing was rolled up: {}", error.message));
+    }
+}
+
 /// What a report is made from.
 struct Desk<'a> {
     args: &'a CommonArgs,
@@ -230,7 +237,7 @@ struct Desk<'a> {
     inventory: Inventory,
     store: Store,
     servers: Vec<Server>,
-    known: std::collections::HashSet<String>,
+    known: HashMap<String, Known>,
     chosen: Chosen,
 }
 
@@ -241,21 +248,17 @@ impl<'a> Desk<'a> {
         let servers = select(&inventory, &args.selector.selection())?;
         let servers = servers.into_iter().cloned().collect();
         let store = context.look_at_history(&inventory).await?;
-        let known = report::known_names(&store).await?;
+        prepare(&store, &inventory, context).await;
+        let known = report::known(&store).await?;
         Ok(Desk { args, context, inventory, store, servers, known, chosen })
     }
 
-    /// Rolls up what is new. Who may only read gets the same figures from readings, more slowly.
-    async fn prepare(&self) {
-        let rolled =
-            self.store.roll_up(self.context.clock.now(), &intervals(&self.inventory)).await;
-        if let Err(error) = rolled {
-            self.context.verbose(1, &format!("nothing was rolled up: {}", error.message));
-        }
+    fn known(&self, server: &Server) -> Option<&Known> {
+        self.known.get(&server.name)
     }
 
     fn is_known(&self, server: &Server) -> bool {
-        self.known.contains(&server.name)
+        self.known(server).is_some()
     }
 
     fn head(&self, kind: &'static str) -> view::report::Head {
@@ -344,7 +347,9 @@ impl<'a> Desk<'a> {
             ReportKind::Trends(_) | ReportKind::Capacity(_) => {
                 let mut lines = Vec::new();
                 for server in &self.servers {
-                    lines.extend(report::trends(&self.store, server, window).await?);
+                    lines.extend(
+                        report::trends(&self.store, server, self.known(server), window).await?,
+                    );
                 }
                 if matches!(kind, ReportKind::Trends(_)) {
                     view::report::trends::output(self.head("trends"), lines)
@@ -370,7 +375,8 @@ impl<'a> Desk<'a> {
     async fn added(&self) -> Result<Vec<report::Row>> {
         let mut rows: Vec<report::Row> = Vec::new();
         for server in &self.servers {
-            let figures = report::figures(&self.store, server, self.chosen.window).await?;
+            let window = self.chosen.window;
+            let figures = report::figures(&self.store, server, self.known(server), window).await?;
             let name = match &self.args.group_by {
                 None => server.name.clone(),
                 Some(by) => by.of(server),

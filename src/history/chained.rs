@@ -51,7 +51,7 @@ impl Store {
         let name: Arc<str> = server.name.as_str().into();
         let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
         let packed = segments.last().map_or(server.kept, |last| last.position + last.readings);
-        let fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
+        let fresh = on!(&mut inner.db, db => db.fresh(server, packed, i64::MIN).await)?;
         let meets = |from: i64, to: i64| from < window.end && to >= window.start;
         let wanted = segments
             .iter()

@@ -1,5 +1,6 @@
-//! Packing what finished days have written into segments.
+//! Packing what was written or taken on finished days into segments.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,8 +9,8 @@ use super::chain::{self, Head};
 use super::coded::Coded;
 use super::db::{Fresh, Mode, Packed, SegmentRow, ServerRow, on};
 use super::read::Anonymous;
-use super::{Inner, Store, day_of, segment};
-use crate::model::Result;
+use super::{DAY, Inner, Store, day_of, segment};
+use crate::model::{ErrorKind, Result};
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,49 +19,76 @@ pub struct Compacted {
     pub segments: u64,
 }
 
-/// Readings of one server that are packed in one transaction.
+/// Readings of one transaction, and of one server at once.
 const AT_ONCE: usize = 4 * segment::MOST;
 /// Samples of one segment; a reading has few.
 const MOST_SAMPLES: usize = 200_000;
 
 impl Store {
-    /// Packs what was written on days (UTC) before `now`'s. Details of healthy samples are dropped, but
-    /// for the first and last of each run of equal results; no hash changes.
+    /// Packs what was written or taken on days (UTC) before `now`'s. Details of healthy samples are
+    /// dropped, but for the first and last of each run of equal results; no hash changes.
     ///
-    /// Each server is a transaction or a few, so that it may be broken off at any time, and others may
-    /// write meanwhile.
+    /// A transaction is some servers or a part of one, so that it may be broken off at any time, and
+    /// others may write meanwhile.
     ///
     /// # Errors
-    /// 65 when what is stored is not what the chain says; nothing of that server is packed then.
+    /// 65 when what is stored of a server is not what its chain says; nothing of that server is packed
+    /// then, and all of the others.
     pub async fn compact(&self, now: Timestamp) -> Result<Compacted> {
         let today = day_of(now.as_millisecond());
         let mut inner = self.inner().await?;
         let mut done = Compacted::default();
-        let oldest = on!(&mut inner.db, db => db.oldest_fresh().await)?;
-        if oldest.is_none_or(|oldest| day_of(oldest) >= today) {
+        let open = on!(&mut inner.db, db => db.packable(today * DAY).await)?;
+        if open.is_empty() {
             return Ok(done);
         }
-        for server in on!(&mut inner.db, db => db.servers().await)? {
-            while self.compact_some(&mut inner, server.id, today, &mut done).await? {}
+        let mut open = VecDeque::from(open);
+        let mut first_error = None;
+        while !open.is_empty() {
+            let mut taken = Vec::new();
+            inner.begin(Mode::Write).await?;
+            let result = self.pack_some(&mut inner, &mut open, &mut taken, today).await;
+            match inner.end(result).await {
+                Ok(packed) => {
+                    done.readings += packed.readings;
+                    done.segments += packed.segments;
+                }
+                Err(error) if error.kind == ErrorKind::Data => {
+                    // One that is damaged keeps no other from being packed.
+                    taken.pop();
+                    open.extend(taken);
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         on!(&mut inner.db, db => db.sweep().await)?;
-        Ok(done)
+        first_error.map_or(Ok(done), Err)
     }
 
-    /// One transaction of it; whether there may be more.
-    async fn compact_some(
+    /// One transaction of it: servers off the front, which are `taken` then. One of which there is more
+    /// goes to the end.
+    async fn pack_some(
         &self,
         inner: &mut Inner,
-        server: i64,
+        open: &mut VecDeque<i64>,
+        taken: &mut Vec<i64>,
         today: i64,
-        done: &mut Compacted,
-    ) -> Result<bool> {
-        inner.begin(Mode::Write).await?;
-        let result = self.pack(inner, server, today).await;
-        let (packed, more) = inner.end(result).await?;
-        done.readings += packed.readings;
-        done.segments += packed.segments;
-        Ok(more)
+    ) -> Result<Compacted> {
+        let mut done = Compacted::default();
+        while done.readings < AT_ONCE as u64
+            && let Some(server) = open.pop_front()
+        {
+            taken.push(server);
+            let (packed, more) = self.pack(inner, server, today).await?;
+            done.readings += packed.readings;
+            done.segments += packed.segments;
+            if more {
+                open.push_back(server);
+                break;
+            }
+        }
+        Ok(done)
     }
 
     async fn pack(&self, inner: &mut Inner, server: i64, today: i64) -> Result<(Compacted, bool)> {
@@ -72,9 +100,9 @@ impl Store {
         let (packed, head) = segments.last().map_or((server.kept, server.kept_head), |last| {
             (last.position + last.readings, last.after)
         });
-        let fresh = on!(&mut inner.db, db => db.fresh(&server, packed).await)?;
+        let fresh = on!(&mut inner.db, db => db.fresh(&server, packed, i64::MIN).await)?;
         // The chain is kept in its order: a day that a jumping clock put between others is packed too.
-        let finished = fresh.iter().rposition(|row| day_of(row.written) < today);
+        let finished = fresh.iter().rposition(|row| day_of(row.written.min(row.at)) < today);
         let Some(finished) = finished else { return Ok(nothing) };
         if fresh.first().is_some_and(|row| row.position != packed) {
             return Err(self.damaged(&server.name, packed));

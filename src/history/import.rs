@@ -1,6 +1,6 @@
 //! Readings out of a table that another program wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::model::{
 
 /// The check of rows that name none.
 const CHECK: &str = "import";
-/// Most rows of one file.
-const MOST_ROWS: usize = 50_000_000;
+/// Most rows of a file whose rows are in no order: they are put in order in memory.
+const MOST_UNORDERED: u64 = 5_000_000;
 
 /// One result that was taken elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,29 +29,98 @@ pub struct Foreign {
     pub http_status: Option<u16>,
 }
 
-/// Reads CSV with a head. Columns by name, in any order: `at` (or `time`, `timestamp`: RFC 3339, or
-/// seconds since the epoch), `status` (a status, or up/down, true/false, 1/0; `success` too), and where
-/// they are there `server`, `check`, `code`, `party`, `duration_ms`, `duration_seconds`, `http_status`. What `history export
-/// -o csv` writes is read as it is.
+/// What a first look at a whole table found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    pub rows: u64,
+    pub servers: BTreeSet<Arc<str>>,
+    /// The rows of each server come in the order of time, so that a reading is whole when the next one
+    /// begins.
+    pub in_order: bool,
+}
+
+/// Reads a table to its end and keeps nothing of it: that every row can be read is known before the
+/// first is written.
 ///
 /// # Errors
-/// Exit 65 for a row that cannot be read, with its line.
-pub fn read_csv(input: impl Read, server: Option<&str>) -> Result<Vec<Foreign>> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
+/// Exit 65 for a row that cannot be read, with its line, and for too many rows that are in no order.
+pub fn survey_csv(input: impl Read, server: Option<&str>) -> Result<Survey> {
+    let mut survey = Survey { in_order: true, ..Survey::default() };
+    let mut newest: HashMap<Arc<str>, Timestamp> = HashMap::new();
+    for row in rows_csv(input, server)? {
+        let row = row?;
+        survey.rows += 1;
+        match newest.get_mut(&row.server) {
+            Some(last) => {
+                survey.in_order &= *last <= row.at;
+                *last = row.at;
+            }
+            None => {
+                newest.insert(row.server, row.at);
+            }
+        }
+    }
+    survey.servers = newest.into_keys().collect();
+    if !survey.in_order && survey.rows > MOST_UNORDERED {
+        let why = format!(
+            "{} rows in no order of time are too many to put in order here; nothing was imported",
+            survey.rows
+        );
+        return Err(Error::new(ErrorKind::Data, why).hint("sort the file by time"));
+    }
+    Ok(survey)
+}
+
+/// Reads CSV with a head, row by row. Columns by name, in any order: `at` (or `time`, `timestamp`:
+/// RFC 3339, or seconds since the epoch), `status` (a status, or up/down, true/false, 1/0; `success`
+/// too), and where they are there `server`, `check`, `code`, `party`, `duration_ms`,
+/// `duration_seconds`, `http_status`. What `history export -o csv` writes is read as it is.
+///
+/// # Errors
+/// Exit 65 for a head that lacks a column. Each row is one too when it cannot be read, with its line.
+pub fn rows_csv<R: Read>(
+    input: R,
+    server: Option<&str>,
+) -> Result<impl Iterator<Item = Result<Foreign>>> {
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).buffer_capacity(1 << 18).from_reader(input);
     let head = reader.headers().map_err(|error| wrong(1, &error.to_string()))?.clone();
     let columns = Columns::of(&head, server)?;
-    let mut all = Vec::new();
+    let server = server.map(str::to_owned);
     let mut record = csv::StringRecord::new();
-    loop {
+    let mut names = Names::default();
+    Ok(std::iter::from_fn(move || {
         let line = reader.position().line();
         match reader.read_record(&mut record) {
-            Ok(true) => all.push(columns.row(&record, server).map_err(|why| wrong(line, &why))?),
-            Ok(false) => return Ok(all),
-            Err(error) => return Err(wrong(line, &error.to_string())),
+            Ok(true) => Some(
+                columns
+                    .row(&record, server.as_deref(), &mut names)
+                    .map_err(|why| wrong(line, &why)),
+            ),
+            Ok(false) => None,
+            Err(error) => Some(Err(wrong(line, &error.to_string()))),
         }
-        if all.len() > MOST_ROWS {
-            return Err(wrong(line, "there are more than 50 million rows; import them in parts"));
+    }))
+}
+
+/// Names that come again and again, each kept once.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    /// A file with a new name in every row must not fill the memory.
+    const MOST: usize = 100_000;
+
+    fn name(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
         }
+        if self.0.len() >= Names::MOST {
+            self.0.clear();
+        }
+        let name: Arc<str> = text.into();
+        self.0.insert(name.clone());
+        name
     }
 }
 
@@ -99,7 +168,12 @@ impl Columns {
         Ok(columns)
     }
 
-    fn row(&self, record: &csv::StringRecord, server: Option<&str>) -> Result<Foreign, String> {
+    fn row(
+        &self,
+        record: &csv::StringRecord,
+        server: Option<&str>,
+        names: &mut Names,
+    ) -> Result<Foreign, String> {
         let text = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|it| !it.is_empty());
         let at = text(Some(self.at)).ok_or("there is no time")?;
         let status = text(Some(self.status)).ok_or("there is no status")?;
@@ -135,11 +209,11 @@ impl Columns {
             .transpose()?;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
         Ok(Foreign {
-            server: server.into(),
+            server: names.name(server),
             at: instant(at).ok_or_else(|| format!("\"{}\" is no time", at.escape_debug()))?,
-            check: text(self.check).unwrap_or(CHECK).into(),
+            check: names.name(text(self.check).unwrap_or(CHECK)),
             party: party.or(code.map(Code::party)),
-            code: code.map(|code| code.as_str().into()),
+            code: code.map(|code| names.name(code.as_str())),
             status,
             duration_us: duration as u64,
             http_status,
@@ -178,33 +252,70 @@ fn instant(text: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()
 }
 
-/// Results of one server at one instant are one reading, its status the worst of them.
+/// Puts rows together: results of one server at one instant are one reading, its status the worst of
+/// them.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    open: HashMap<Arc<str>, Vec<Foreign>>,
+}
+
+impl Assembler {
+    /// Takes a row in; the reading that is whole with it. For rows of which each server's come in the
+    /// order of time.
+    pub fn take(&mut self, row: Foreign) -> Option<Reading> {
+        let Some(open) = self.open.get_mut(&row.server) else {
+            self.open.insert(row.server.clone(), vec![row]);
+            return None;
+        };
+        if open.first().is_none_or(|first| same_instant(first, &row)) {
+            open.push(row);
+            return None;
+        }
+        reading(std::mem::replace(open, vec![row]))
+    }
+
+    /// The last reading of each server.
+    #[must_use]
+    pub fn finish(self) -> Vec<Reading> {
+        let mut rest: Vec<Reading> = self.open.into_values().filter_map(reading).collect();
+        rest.sort_by(|a, b| (a.at, &a.server).cmp(&(b.at, &b.server)));
+        rest
+    }
+}
+
+fn same_instant(a: &Foreign, b: &Foreign) -> bool {
+    a.at.as_millisecond() == b.at.as_millisecond()
+}
+
+/// Rows in any order, as readings by server and time.
 #[must_use]
-pub fn readings(rows: Vec<Foreign>, run: Uuid) -> Vec<Reading> {
+pub fn assemble(rows: Vec<Foreign>) -> Vec<Reading> {
     let mut grouped: BTreeMap<(Arc<str>, i64), Vec<Foreign>> = BTreeMap::new();
     for row in rows {
         grouped.entry((row.server.clone(), row.at.as_millisecond())).or_default().push(row);
     }
-    grouped
-        .into_iter()
-        .map(|((server, at), rows)| {
-            let samples: Vec<Sample> = rows.into_iter().map(sample).collect();
-            let worst = samples.iter().rev().max_by_key(|sample| sample.status.rank());
-            Reading {
-                server,
-                at: Timestamp::from_millisecond(at).unwrap_or_default(),
-                run,
-                origin: Origin::Import,
-                vantage: None,
-                state: State::Active,
-                status: worst.map_or(Status::Unknown, |worst| worst.status),
-                code: worst.and_then(|worst| worst.code.clone()),
-                party: worst.and_then(|worst| worst.party),
-                duration_us: samples.iter().map(|sample| sample.duration_us).sum(),
-                samples,
-            }
-        })
-        .collect()
+    grouped.into_values().filter_map(reading).collect()
+}
+
+/// The reading of the rows of one server and instant; its run is whoever's writes it.
+fn reading(rows: Vec<Foreign>) -> Option<Reading> {
+    let first = rows.first()?;
+    let (server, at) = (first.server.clone(), crate::model::reading::to_millis(first.at));
+    let samples: Vec<Sample> = rows.into_iter().map(sample).collect();
+    let worst = samples.iter().rev().max_by_key(|sample| sample.status.rank());
+    Some(Reading {
+        server,
+        at,
+        run: Uuid::nil(),
+        origin: Origin::Import,
+        vantage: None,
+        state: State::Active,
+        status: worst.map_or(Status::Unknown, |worst| worst.status),
+        code: worst.and_then(|worst| worst.code.clone()),
+        party: worst.and_then(|worst| worst.party),
+        duration_us: samples.iter().map(|sample| sample.duration_us).sum(),
+        samples,
+    })
 }
 
 fn sample(row: Foreign) -> Sample {
@@ -231,14 +342,56 @@ mod tests {
     #[test]
     fn tables_of_several_kinds_are_read() {
         let text = "time,success,duration_seconds\n1761955200,1,0.25\n2025-11-01T00:01:00Z,0,\n";
-        let rows = read_csv(text.as_bytes(), Some("a")).unwrap();
+        let rows: Vec<Foreign> =
+            rows_csv(text.as_bytes(), Some("a")).unwrap().collect::<Result<_>>().unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].status, rows[0].duration_us), (Status::Healthy, 250_000));
         assert_eq!(rows[0].at.to_string(), "2025-11-01T00:00:00Z");
         assert_eq!(rows[1].code.as_deref(), Some("health.down"));
-        let made = readings(rows, Uuid::nil());
+        let made = assemble(rows);
         assert_eq!(made.len(), 2);
         assert_eq!(made[1].status, Status::Critical);
+    }
+
+    /// Rows as the program reads them: in order one after the other, else all together.
+    fn readings_of(text: &str) -> (Survey, Vec<Reading>) {
+        let survey = survey_csv(text.as_bytes(), None).unwrap();
+        let rows = rows_csv(text.as_bytes(), None).unwrap().map(Result::unwrap);
+        let mut made = if survey.in_order {
+            let mut assembler = Assembler::default();
+            let mut made: Vec<Reading> = rows.filter_map(|row| assembler.take(row)).collect();
+            made.extend(assembler.finish());
+            made
+        } else {
+            assemble(rows.collect())
+        };
+        made.sort_by(|a, b| (&a.server, a.at).cmp(&(&b.server, b.at)));
+        (survey, made)
+    }
+
+    #[test]
+    fn rows_of_one_reading_are_put_together_in_whatever_order_they_come() {
+        let head = "at,server,check,status\n";
+        let by_time = [
+            "1761955200,a,one,up\n",
+            "1761955200,b,one,up\n",
+            "1761955200,a,two,down\n",
+            "1761955260,a,one,up\n",
+            "1761955260,b,one,down\n",
+            "1761955260,a,two,up\n",
+        ];
+        let (survey, expected) = readings_of(&(head.to_owned() + &by_time.concat()));
+        assert!(survey.in_order);
+        assert_eq!((survey.rows, survey.servers.len()), (6, 2));
+        let seen: Vec<_> =
+            expected.iter().map(|r| (&*r.server, r.samples.len(), r.status)).collect();
+        let (up, down) = (Status::Healthy, Status::Critical);
+        assert_eq!(seen, [("a", 2, down), ("a", 2, up), ("b", 1, up), ("b", 1, down)]);
+        for (order, in_order) in [([0, 2, 3, 5, 1, 4], true), ([3, 0, 4, 1, 2, 5], false)] {
+            let text = head.to_owned() + &order.map(|nth| by_time[nth]).concat();
+            let (survey, made) = readings_of(&text);
+            assert_eq!((survey.in_order, made), (in_order, expected.clone()));
+        }
     }
 
     #[test]
@@ -252,10 +405,10 @@ mod tests {
             ("when,status\n", "no column at"),
             ("at,status,code\n2025-11-01T00:00:00Z,down,tcp.refusal\n", "is no reason code"),
         ] {
-            let error = read_csv(text.as_bytes(), Some("a")).unwrap_err();
+            let error = survey_csv(text.as_bytes(), Some("a")).unwrap_err();
             assert!(error.message.contains(words), "{}", error.message);
             assert_eq!(error.exit().0, 65);
         }
-        assert!(read_csv("at,status\n".as_bytes(), None).is_err());
+        assert!(survey_csv("at,status\n".as_bytes(), None).is_err());
     }
 }

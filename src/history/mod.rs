@@ -43,7 +43,7 @@ mod arbitrary;
 pub use append::Run;
 pub use chained::Chained;
 pub use compact::Compacted;
-pub use import::{Foreign, read_csv, readings as foreign_readings, usual_code};
+pub use import::{Assembler, Foreign, Survey, assemble, rows_csv, survey_csv, usual_code};
 pub use note::{LONGEST, Note, NoteKind};
 pub use place::{Host, Place, Server, Settings};
 pub use prune::{Pruned, Retention};

@@ -22,6 +22,7 @@ pub struct Known {
     pub removed_at: Option<i64>,
     /// Up to when it is rolled up: the end of an hour.
     pub rolled_to: Option<i64>,
+    pub(super) id: i64,
 }
 
 /// When and how a server was: a reading without its samples.
@@ -292,6 +293,7 @@ impl Known {
             readings: (row.written - row.kept).unsigned_abs(),
             removed_at: row.removed_at,
             rolled_to: row.rolled_to,
+            id: row.id,
         }
     }
 }
@@ -313,20 +315,12 @@ impl Source {
 
 /// Where the readings of a window are, and the last one before it.
 async fn sources(inner: &mut Inner, server: &ServerRow, window: &Window) -> Result<Vec<Source>> {
-    let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
-    let packed = segments.last().map_or(server.kept, |last| last.position + last.readings);
-    let mut fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
-    let newest_before =
-        segments.iter().filter(|row| row.to_at < window.start).max_by_key(|row| row.to_at);
-    let newest_before = newest_before.map(|row| row.id);
-    let mut sources: Vec<Source> = segments
-        .into_iter()
-        .filter(|row| {
-            let within = row.from_at < window.end && row.to_at >= window.start;
-            within || Some(row.id) == newest_before
-        })
-        .map(Source::Segment)
-        .collect();
+    let (from, to) = (window.start, window.end);
+    let (packed, segments) =
+        on!(&mut inner.db, db => db.segments_within(server.id, from, to).await)?;
+    let packed = packed.unwrap_or(server.kept);
+    let mut fresh = on!(&mut inner.db, db => db.fresh(server, packed, from).await)?;
+    let mut sources: Vec<Source> = segments.into_iter().map(Source::Segment).collect();
     fresh.sort_by_key(|row| (row.at, row.position));
     let first = fresh.partition_point(|row| row.at < window.start).saturating_sub(1);
     let end = fresh.partition_point(|row| row.at < window.end);

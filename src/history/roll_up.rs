@@ -12,7 +12,7 @@ use super::db::{Mode, ServerRow, on};
 use super::read::{Anonymous, Known, Want};
 use super::rollup::{Level, Rollup};
 use super::{DAY, HOUR, Inner, Store, Window, hour_of};
-use crate::model::{Reading, Result, State};
+use crate::model::{ErrorKind, Reading, Result, State};
 use crate::stats::span::{Span, Spans};
 use crate::stats::uptime::{self, Kind, Rule, Totals};
 
@@ -28,17 +28,21 @@ pub struct RolledUp {
 const LOOK_BACK: i64 = DAY;
 /// How far a reading may reach then.
 const REACH: i64 = 36 * HOUR;
+/// Servers of one transaction: a commit for each would be a wait for the disk for each.
+const SERVERS_AT_ONCE: usize = 50;
 /// What is made from one walk: a month of hours.
 const PIECE: i64 = 31 * DAY;
 
 impl Store {
     /// Rolls up every hour that is over, and every hour that a late reading changed.
     ///
-    /// `interval_of` says by a server's name how often it is looked at, in milliseconds. Each server is
-    /// a transaction or a few; it may be broken off at any time and called as often as one likes.
+    /// `interval_of` says by a server's name how often it is looked at, in milliseconds. A transaction
+    /// is some servers or a month of one; it may be broken off at any time and called as often as one
+    /// likes.
     ///
     /// # Errors
-    /// When the database fails, or holds what cannot be read.
+    /// When the database fails, or holds what cannot be read; then of every other server all is done
+    /// that can be.
     pub async fn roll_up(
         &self,
         now: Timestamp,
@@ -48,27 +52,79 @@ impl Store {
         let mut done = RolledUp::default();
         let now = now.as_millisecond();
         let late = on!(&mut inner.db, db => db.late_servers().await)?;
+        let mut open = Vec::new();
         for server in on!(&mut inner.db, db => db.servers().await)? {
             let interval = interval_of(&server.name).filter(|interval| *interval > 0);
             let is_due = due(&server, now, reach_of(interval)).is_some_and(|due| !due.is_empty());
-            if !is_due && !late.contains(&server.id) {
-                continue;
+            if is_due || late.contains(&server.id) {
+                open.push((server.id, interval));
             }
-            loop {
-                inner.begin(Mode::Write).await?;
-                let result = self.roll_some(&mut inner, server.id, now, interval).await;
-                let (rolled, more) = inner.end(result).await?;
-                done.hours += rolled.hours;
-                done.days += rolled.days;
-                if !more {
-                    break;
+        }
+        // In the order in which writers wait for each other.
+        open.sort_unstable();
+        let mut first_error = None;
+        for group in open.chunks(SERVERS_AT_ONCE) {
+            let Err(error) = self.roll_group(&mut inner, group, now, &mut done).await else {
+                continue;
+            };
+            if error.kind != ErrorKind::Data {
+                return Err(error);
+            }
+            // One that cannot be read keeps no other from its roll-ups.
+            for one in group {
+                let one = std::slice::from_ref(one);
+                match self.roll_group(&mut inner, one, now, &mut done).await {
+                    Err(error) if error.kind != ErrorKind::Data => return Err(error),
+                    Err(error) => drop(first_error.get_or_insert(error)),
+                    Ok(()) => {}
                 }
             }
         }
-        Ok(done)
+        first_error.map_or(Ok(done), Err)
     }
 
-    /// One transaction of it; whether there may be more.
+    /// Some servers, each with its interval, in one transaction and, where there is more, in further
+    /// ones.
+    async fn roll_group(
+        &self,
+        inner: &mut Inner,
+        group: &[(i64, Option<i64>)],
+        now: i64,
+        done: &mut RolledUp,
+    ) -> Result<()> {
+        let mut rest = group.to_vec();
+        while !rest.is_empty() {
+            inner.begin(Mode::Write).await?;
+            let result = self.roll_each(inner, &rest, now).await;
+            let (rolled, more) = inner.end(result).await?;
+            done.hours += rolled.hours;
+            done.days += rolled.days;
+            rest = more;
+        }
+        Ok(())
+    }
+
+    /// What was made, and those that there is more of.
+    async fn roll_each(
+        &self,
+        inner: &mut Inner,
+        group: &[(i64, Option<i64>)],
+        now: i64,
+    ) -> Result<(RolledUp, Vec<(i64, Option<i64>)>)> {
+        let mut done = RolledUp::default();
+        let mut rest = Vec::new();
+        for (server, interval) in group {
+            let (rolled, more) = self.roll_some(inner, *server, now, *interval).await?;
+            done.hours += rolled.hours;
+            done.days += rolled.days;
+            if more {
+                rest.push((*server, *interval));
+            }
+        }
+        Ok((done, rest))
+    }
+
+    /// A month of a server at most; whether there may be more.
     async fn roll_some(
         &self,
         inner: &mut Inner,
@@ -130,12 +186,12 @@ impl Store {
         self.walk(inner, server, &window, Want::Samples, &mut visit).await?;
         let mut made = Vec::new();
         for hour in piece.clone().step_by_hours() {
-            let times = times(&points, hour, reach, interval);
+            let (times, interval_ms) = times(&points, hour, reach, interval);
             let rollup = hours.remove(&hour);
             if rollup.is_none() && times.unknown_ms == times.window_ms {
                 continue;
             }
-            let rollup = Rollup { times, ..rollup.unwrap_or_default() };
+            let rollup = Rollup { times, interval_ms, ..rollup.unwrap_or_default() };
             made.push((hour, self.written(inner, server, &rollup)?));
         }
         Ok(made)
@@ -150,7 +206,8 @@ impl Store {
         let mut made = Vec::new();
         for day in days {
             let mut sum: Option<Rollup> = None;
-            for (_, hour) in self.rolled(inner, server, Level::Hour, &(day..day + DAY)).await? {
+            let part = [(Level::Hour, day..day + DAY)];
+            for (_, hour) in self.rolled(inner, (&server.name, server.id), &part).await? {
                 match &mut sum {
                     Some(sum) => sum.merge(&hour),
                     None => sum = Some(hour),
@@ -180,18 +237,34 @@ impl Store {
     ) -> Result<Vec<(i64, Rollup)>> {
         let mut inner = self.inner().await?;
         let row = inner.server(server).await?;
-        self.rolled(&mut inner, &row, level, &window).await
+        self.rolled(&mut inner, (&row.name, row.id), &[(level, window)]).await
+    }
+
+    /// The same of a server that was asked for before, of several parts of time at once, part by part.
+    ///
+    /// # Errors
+    /// 65 when one cannot be read.
+    pub async fn rollups_of(
+        &self,
+        server: &Known,
+        parts: &[(Level, Window)],
+    ) -> Result<Vec<(i64, Rollup)>> {
+        let mut inner = self.inner().await?;
+        self.rolled(&mut inner, (&server.name, server.id), parts).await
     }
 
     pub(super) async fn rolled(
         &self,
         inner: &mut Inner,
-        server: &ServerRow,
-        level: Level,
-        window: &Window,
+        (name, id): (&str, i64),
+        parts: &[(Level, Window)],
     ) -> Result<Vec<(i64, Rollup)>> {
-        let (from, to) = (window.start, window.end);
-        let rows = on!(&mut inner.db, db => db.rollups(server.id, level.number(), from, to).await)?;
+        let parts = parts
+            .iter()
+            .filter(|(_, window)| !window.is_empty())
+            .map(|(level, window)| (level.number(), window.start, window.end));
+        let parts = parts.collect();
+        let rows = on!(&mut inner.db, db => db.rollups(id, parts).await)?;
         let mut read = Vec::with_capacity(rows.len());
         for (at, bytes) in rows {
             let mut rollup = Rollup::from_bytes(&bytes, &inner.words);
@@ -199,7 +272,7 @@ impl Store {
                 inner.learn_words().await?;
                 rollup = Rollup::from_bytes(&bytes, &inner.words);
             }
-            read.push((at, rollup.ok_or_else(|| self.damaged_rollup(&server.name, at))?));
+            read.push((at, rollup.ok_or_else(|| self.damaged_rollup(name, at))?));
         }
         Ok(read)
     }
@@ -291,7 +364,8 @@ fn point(reading: &Reading) -> Option<uptime::Point> {
     })
 }
 
-fn times(points: &[uptime::Point], hour: i64, reach: i64, interval: Option<i64>) -> Totals {
+/// How the time of an hour was spent, and the interval that this goes by.
+fn times(points: &[uptime::Point], hour: i64, reach: i64, interval: Option<i64>) -> (Totals, i64) {
     let end = hour + HOUR;
     let within = |from: i64, to: i64| {
         let first = points.partition_point(|point| point.at < from);
@@ -302,8 +376,10 @@ fn times(points: &[uptime::Point], hour: i64, reach: i64, interval: Option<i64>)
         let day: Vec<i64> = within(end - LOOK_BACK, end).iter().map(|point| point.at).collect();
         uptime::interval(&day)
     });
-    let rule = Rule::every(interval.unwrap_or(0));
+    let interval = interval.unwrap_or(0);
+    let rule = Rule::every(interval);
     let span = Span::new(hour, end);
     let near = within(hour.saturating_sub(reach), end.saturating_add(reach + 1));
-    Totals::of(&uptime::timeline(near, span, &rule, &Spans::none()), &Spans::one(span), &[])
+    let pieces = uptime::timeline(near, span, &rule, &Spans::none());
+    (Totals::of(&pieces, &Spans::one(span), &[]), interval)
 }

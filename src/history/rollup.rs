@@ -27,6 +27,8 @@ pub struct Rollup {
     /// By the rule of the timeline, with the interval known when it was rolled up and no maintenance
     /// but that of the readings.
     pub times: Totals,
+    /// That interval, in milliseconds; 0 when none was known. The last one of several.
+    pub interval_ms: i64,
     /// Sorted.
     pub samples: Vec<Counted>,
     pub latencies: ByCheck<Digest>,
@@ -102,6 +104,9 @@ impl Rollup {
     pub fn merge(&mut self, other: &Rollup) {
         self.readings += other.readings;
         self.times.merge(&other.times);
+        if other.interval_ms != 0 {
+            self.interval_ms = other.interval_ms;
+        }
         for counted in &other.samples {
             self.count(counted.clone());
         }
@@ -138,6 +143,7 @@ impl Rollup {
         out.byte(FORM);
         out.number(self.readings);
         write_times(&mut out, &self.times, words)?;
+        out.number(zigzag(self.interval_ms));
         out.number(self.samples.len() as u64);
         for counted in &self.samples {
             out.number(words.id(&counted.check)?);
@@ -166,6 +172,7 @@ impl Rollup {
         }
         let mut rollup = Rollup { readings: input.number()?, ..Rollup::default() };
         rollup.times = read_times(&mut input, words)?;
+        rollup.interval_ms = unzigzag(input.number()?);
         for _ in 0..input.number()? {
             let check = words.text(input.number()?)?;
             let flags = input.byte()?;

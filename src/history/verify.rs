@@ -124,7 +124,7 @@ impl Store {
     ) -> Result<(), Stop> {
         let segments = on!(&mut inner.db, db => db.segments(server.id).await)?;
         let packed = segments.last().map_or(server.kept, |last| last.position + last.readings);
-        let fresh = on!(&mut inner.db, db => db.fresh(server, packed).await)?;
+        let fresh = on!(&mut inner.db, db => db.fresh(server, packed, i64::MIN).await)?;
         let mut walk = Walk {
             name: server.name.as_str().into(),
             head: server.kept_head,
@@ -262,7 +262,8 @@ impl Store {
         let Some(rolled_to) = server.rolled_to else { return Ok(0) };
         let from = server.pruned_to.unwrap_or(i64::MIN);
         let late = on!(&mut inner.db, db => db.late(server.id).await)?;
-        let rollups = self.rolled(inner, server, Level::Hour, &(from..rolled_to)).await?;
+        let hours = [(Level::Hour, from..rolled_to)];
+        let rollups = self.rolled(inner, (&server.name, server.id), &hours).await?;
         let oldest = rollups.first().map_or(rolled_to, |(at, _)| *at);
         let rolled: BTreeMap<i64, u64> =
             rollups.into_iter().map(|(at, rollup)| (at, rollup.readings)).collect();

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::seen::{Seen, windows_of};
-use crate::history::{Level, Rollup, Store};
+use crate::history::{Known, Level, Rollup, Store};
 use crate::model::{Result, Server};
 use crate::stats::error::Breakdown;
 use crate::stats::latency::{Digest, Latency};
@@ -76,56 +76,73 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Adds up a window: days and hours that are rolled up, and the readings of what is left at its ends.
 ///
-/// Time that no roll-up covers is unknown. Where the inventory has maintenance windows in the window,
-/// the times are made from readings, since a window may have been entered after the roll-up.
+/// `known` is what the history knows of the server, asked for after the last rolling up. Time that no
+/// roll-up covers is unknown. Where the inventory has maintenance windows in the window, the times are
+/// made from readings, since a window may have been entered after the roll-up.
 ///
 /// # Errors
 /// When the history cannot be read.
-pub async fn figures(store: &Store, server: &Server, window: Span) -> Result<Figures> {
-    let parts = parts(store, server, window).await?;
+pub async fn figures(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    window: Span,
+) -> Result<Figures> {
+    let parts = parts(store, known, window).await?;
     let mut figures = Figures::default();
     for (_, part) in &parts.rolled {
         figures.rollup.merge(part);
     }
-    if windows_of(server, window).is_empty() {
-        for edge in &parts.edges {
-            figures.rollup.times.merge(&times(store, server, parts.is_known, *edge).await?);
+    let is_replanned = !windows_of(server, window).is_empty();
+    for edge in &parts.edges {
+        figures.rollup.merge(&raw(store, known, edge.span).await?);
+        if !is_replanned {
+            figures.rollup.times.merge(&times(store, server, known, edge).await?);
         }
+    }
+    if is_replanned {
+        let all = Edge { span: window, interval_ms: None };
+        figures.rollup.times = times(store, server, known, &all).await?;
+    } else {
         let times = &mut figures.rollup.times;
         let missing = window.ms() - times.window_ms;
         times.window_ms += missing;
         times.unknown_ms += missing;
-    } else {
-        figures.rollup.times = times(store, server, parts.is_known, window).await?;
-    }
-    for edge in parts.edges {
-        if parts.is_known {
-            figures.rollup.merge(&raw(store, &server.name, edge).await?);
-        }
     }
     Ok(figures)
 }
 
 /// By the timeline's rule, from readings.
-async fn times(store: &Store, server: &Server, is_known: bool, window: Span) -> Result<Totals> {
-    let seen = Seen::load(store, server, is_known, window, 0).await?;
-    let pieces = timeline(&seen.points, window, &seen.rule, &seen.planned);
-    Ok(Totals::of(&pieces, &Spans::one(window), &[]))
+async fn times(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    edge: &Edge,
+) -> Result<Totals> {
+    let seen =
+        Seen::load_by(store, server, known.is_some(), edge.span, 0, edge.interval_ms).await?;
+    let pieces = timeline(&seen.points, edge.span, &seen.rule, &seen.planned);
+    Ok(Totals::of(&pieces, &Spans::one(edge.span), &[]))
 }
 
 /// The same, day by day (UTC): the beginning of each day that has readings, with its figures.
 ///
 /// # Errors
 /// As [`figures`].
-pub async fn daily(store: &Store, server: &Server, window: Span) -> Result<Vec<(i64, Rollup)>> {
-    let parts = parts(store, server, window).await?;
+pub async fn daily(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    window: Span,
+) -> Result<Vec<(i64, Rollup)>> {
+    let parts = parts(store, known, window).await?;
     let mut all = parts.rolled;
-    if parts.is_known {
+    if known.is_some() {
         for edge in parts.edges {
-            for day in days_of(edge) {
-                let mut rollup = raw(store, &server.name, day).await?;
-                rollup.times = times(store, server, true, day).await?;
-                all.push((day.from, rollup));
+            for span in days_of(edge.span) {
+                let mut rollup = raw(store, known, span).await?;
+                rollup.times = times(store, server, known, &Edge { span, ..edge }).await?;
+                all.push((span.from, rollup));
             }
         }
     }
@@ -145,42 +162,56 @@ pub async fn daily(store: &Store, server: &Server, window: Span) -> Result<Vec<(
 /// A window cut into what is rolled up and what is not.
 #[derive(Default)]
 struct Parts {
-    is_known: bool,
     /// Days and hours, in order, each with its beginning.
     rolled: Vec<(i64, Rollup)>,
     /// At both ends of the window.
-    edges: Vec<Span>,
+    edges: Vec<Edge>,
 }
 
-async fn parts(store: &Store, server: &Server, window: Span) -> Result<Parts> {
-    let known = store.servers().await?.into_iter().find(|known| known.name == server.name);
-    let Some(known) = known else {
-        return Ok(Parts { edges: vec![window], ..Parts::default() });
-    };
-    let name = &server.name;
+/// Time that is made from readings.
+#[derive(Clone, Copy)]
+struct Edge {
+    span: Span,
+    /// That of the roll-up beside it.
+    interval_ms: Option<i64>,
+}
+
+async fn parts(store: &Store, known: Option<&Known>, window: Span) -> Result<Parts> {
+    let whole = Parts { rolled: Vec::new(), edges: vec![Edge { span: window, interval_ms: None }] };
+    let Some(known) = known else { return Ok(whole) };
     let up = |at: i64, step: i64| at.saturating_add(step - 1).div_euclid(step) * step;
     let down = |at: i64, step: i64| at.div_euclid(step) * step;
     // What is rolled up ends with an hour; nothing behind it is.
     let rolled_to = known.rolled_to.unwrap_or(i64::MIN).min(down(window.to, HOUR_MS));
     let hours = Span::new(up(window.from, HOUR_MS), rolled_to);
     if hours.is_empty() {
-        return Ok(Parts { is_known: true, rolled: Vec::new(), edges: vec![window] });
+        return Ok(whole);
     }
     let days = Span::new(up(hours.from, DAY_MS), down(hours.to, DAY_MS));
-    let mut rolled = Vec::new();
-    if days.is_empty() {
-        rolled.extend(store.rollups(name, Level::Hour, hours.from..hours.to).await?);
+    let wanted = if days.is_empty() {
+        vec![(Level::Hour, hours.from..hours.to)]
     } else {
-        rolled.extend(store.rollups(name, Level::Hour, hours.from..days.from).await?);
-        rolled.extend(store.rollups(name, Level::Day, days.from..days.to).await?);
-        rolled.extend(store.rollups(name, Level::Hour, days.to..hours.to).await?);
-    }
-    let edges = [Span::new(window.from, hours.from), Span::new(hours.to, window.to)];
-    Ok(Parts {
-        is_known: true,
-        rolled,
-        edges: edges.into_iter().filter(|edge| !edge.is_empty()).collect(),
-    })
+        vec![
+            (Level::Hour, hours.from..days.from),
+            (Level::Day, days.from..days.to),
+            (Level::Hour, days.to..hours.to),
+        ]
+    };
+    let rolled = store.rollups_of(known, &wanted).await?;
+    let interval =
+        |(_, rollup): &(i64, Rollup)| (rollup.interval_ms > 0).then_some(rollup.interval_ms);
+    let edges = [
+        Edge {
+            span: Span::new(window.from, hours.from),
+            interval_ms: rolled.iter().find_map(interval),
+        },
+        Edge {
+            span: Span::new(hours.to, window.to),
+            interval_ms: rolled.iter().rev().find_map(interval),
+        },
+    ];
+    let edges = edges.into_iter().filter(|edge| !edge.span.is_empty()).collect();
+    Ok(Parts { rolled, edges })
 }
 
 /// A span cut at midnight UTC.
@@ -195,11 +226,13 @@ fn days_of(span: Span) -> Vec<Span> {
     days
 }
 
-async fn raw(store: &Store, name: &str, window: Span) -> Result<Rollup> {
+/// The readings of a span, added up but for their time.
+async fn raw(store: &Store, known: Option<&Known>, span: Span) -> Result<Rollup> {
     let mut sum = Rollup::default();
+    let Some(known) = known else { return Ok(sum) };
     store
-        .readings(name, window.from..window.to, |reading| {
-            if window.contains(reading.at.as_millisecond()) {
+        .readings(&known.name, span.from..span.to, |reading| {
+            if span.contains(reading.at.as_millisecond()) {
                 sum.add(&reading);
             }
             Ok(())

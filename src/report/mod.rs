@@ -21,7 +21,7 @@ pub use incident::{Evidence, NoteFigures, Outage, incidents_of, key_of, parse_ke
 pub use proof::{Checked, CheckedServer, Proof, prove};
 pub use row::Row;
 pub use security::{SecurityEvent, security};
-pub use seen::{Interval, IntervalSource, Seen, expected_interval, known_names};
+pub use seen::{Interval, IntervalSource, Seen, expected_interval, known, known_names};
 pub use sla::{Agreed, Burned, PeriodFigures, Planned, Settled, Terms, settle, sla, worst};
 pub use standing::{Budget, Standing, standing};
 pub use trends::{Line, Metric, trends};

@@ -1,11 +1,11 @@
 //! What history has of one server in a window, as points for the arithmetic.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::history::Store;
+use crate::history::{Known, Store};
 use crate::inventory::runs_per_day;
 use crate::model::{Result, Schedule, Server, State};
 use crate::stats::span::{Span, Spans};
@@ -56,6 +56,15 @@ pub async fn known_names(store: &Store) -> Result<HashSet<String>> {
     Ok(store.servers().await?.into_iter().map(|known| known.name).collect())
 }
 
+/// What a history knows of its servers, by name.
+///
+/// # Errors
+/// When the history cannot be read.
+pub async fn known(store: &Store) -> Result<HashMap<String, Known>> {
+    let known = store.servers().await?;
+    Ok(known.into_iter().map(|known| (known.name.clone(), known)).collect())
+}
+
 /// What the inventory says of how often a server is looked at.
 #[must_use]
 pub fn expected_interval(server: &Server) -> Option<i64> {
@@ -82,8 +91,24 @@ impl Seen {
         window: Span,
         margin_ms: i64,
     ) -> Result<Seen> {
+        Seen::load_by(store, server, is_known, window, margin_ms, None).await
+    }
+
+    /// The same, where the interval was seen before, which goes for servers without a schedule.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub async fn load_by(
+        store: &Store,
+        server: &Server,
+        is_known: bool,
+        window: Span,
+        margin_ms: i64,
+        seen_ms: Option<i64>,
+    ) -> Result<Seen> {
         let scheduled = expected_interval(server);
-        let reach = scheduled.map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
+        let reach =
+            scheduled.or(seen_ms).map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
         let margin = reach.max(margin_ms);
         let wide = window.from.saturating_sub(margin)..window.to.saturating_add(margin);
         let mut points = Vec::new();
@@ -105,7 +130,7 @@ impl Seen {
                 })
                 .await?;
         }
-        let interval = interval(scheduled, &points, window);
+        let interval = interval(scheduled, seen_ms, &points, window);
         let rule = Rule::every(interval.interval_ms);
         let wide = Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin));
         let held = uptime::held(&points, wide, &rule, |index| {
@@ -122,9 +147,17 @@ impl Seen {
     }
 }
 
-fn interval(scheduled: Option<i64>, points: &[Point], window: Span) -> Interval {
+fn interval(
+    scheduled: Option<i64>,
+    seen_ms: Option<i64>,
+    points: &[Point],
+    window: Span,
+) -> Interval {
     if let Some(interval_ms) = scheduled {
         return Interval { interval_ms, source: IntervalSource::Schedule };
+    }
+    if let Some(interval_ms) = seen_ms {
+        return Interval { interval_ms, source: IntervalSource::Seen };
     }
     let instants: Vec<i64> =
         points.iter().map(|point| point.at).filter(|at| window.contains(*at)).collect();

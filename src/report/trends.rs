@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::figures::daily;
 use super::instant;
-use crate::history::{Rollup, Store};
+use crate::history::{Known, Rollup, Store};
 use crate::model::{Result, Server};
 use crate::stats::capacity::{self, Crossing, Limit, Side};
 use crate::stats::span::Span;
@@ -54,8 +54,13 @@ const HORIZON_MS: i64 = 366 * 86_400_000;
 
 /// # Errors
 /// When the history cannot be read.
-pub async fn trends(store: &Store, server: &Server, window: Span) -> Result<Vec<Line>> {
-    let days = daily(store, server, window).await?;
+pub async fn trends(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    window: Span,
+) -> Result<Vec<Line>> {
+    let days = daily(store, server, known, window).await?;
     let objective = match &server.agreement {
         Some(agreement) => super::sla::objective(agreement)?.availability,
         None => None,

@@ -1,7 +1,9 @@
 //! `history import`: what another program has seen, so that history does not start from nothing.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,19 +11,22 @@ use clap::Args;
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::sync::mpsc::Sender;
 use url::Url;
 use uuid::Uuid;
 
 use crate::command::report::window::WindowArgs;
-use crate::context::{Context, Outcome};
-use crate::history::{Foreign, Run, Store, foreign_readings, read_csv, usual_code};
+use crate::context::{Context, Outcome, Progress};
+use crate::history::{
+    Assembler, Foreign, Run, Store, Survey, assemble, rows_csv, survey_csv, usual_code,
+};
 use crate::http::{Call, Client, Identity};
 use crate::inventory::Inventory;
 use crate::model::{Code, Error, ErrorKind, Origin, Reading, Result, Server, Status};
 use crate::view;
 
 /// Readings that are written in one transaction.
-const AT_ONCE: usize = 5_000;
+const AT_ONCE: usize = 20_000;
 /// Prometheus gives at most 11,000 points a series.
 const MOST_POINTS: i64 = 10_000;
 /// Most bytes of one of its answers.
@@ -72,16 +77,16 @@ pub(super) async fn run(
     }
     let (source, rows) = match (&args.prometheus, &args.file) {
         (Some(address), _) => {
-            (address.clone(), from_prometheus(args, address, context, inventory).await?)
+            (address.clone(), Rows::Held(from_prometheus(args, address, context, inventory).await?))
         }
         (None, Some(_)) if args.window.is_said() => {
             return Err(Error::usage("a window goes with --prometheus; a file is taken in whole"));
         }
-        (None, Some(path)) => (path.display().to_string(), from_file(args, path)?),
+        (None, Some(path)) => (path.display().to_string(), from_file(args, path, context).await?),
         (None, None) => return Err(Error::usage("nothing to import: name a file or --prometheus")),
     };
-    for name in rows.iter().map(|row| &*row.server).collect::<HashSet<_>>() {
-        if inventory.server(name).is_none() {
+    for name in rows.servers() {
+        if inventory.server(&name).is_none() {
             return Err(Error::not_found(format!(
                 "the inventory has no server named \"{}\"; nothing was imported",
                 name.escape_debug()
@@ -94,64 +99,183 @@ pub(super) async fn run(
     Ok(Outcome::printed(view::history::imported(&source, &result?)))
 }
 
-fn from_file(args: &ImportArgs, path: &std::path::Path) -> Result<Vec<Foreign>> {
-    if path == std::path::Path::new("-") {
-        return read_csv(std::io::stdin().lock(), args.server.as_deref());
+/// Where the rows are.
+enum Rows {
+    Held(Vec<Foreign>),
+    /// A file that was read once and found in order, to be read again.
+    Ordered {
+        file: File,
+        server: Option<String>,
+        survey: Survey,
+    },
+}
+
+impl Rows {
+    fn servers(&self) -> HashSet<Arc<str>> {
+        match self {
+            Rows::Held(rows) => rows.iter().map(|row| row.server.clone()).collect(),
+            Rows::Ordered { survey, .. } => survey.servers.iter().cloned().collect(),
+        }
     }
-    let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?;
-    read_csv(std::io::BufReader::new(file), args.server.as_deref())
+
+    /// Hands over all readings, some at a time; a break-off of the other end ends it.
+    fn send(self, parts: &Sender<Result<Vec<Reading>>>) {
+        let mut part = Vec::new();
+        let mut push = |reading| {
+            part.push(reading);
+            if part.len() < AT_ONCE {
+                return true;
+            }
+            parts.blocking_send(Ok(std::mem::take(&mut part))).is_ok()
+        };
+        match self {
+            Rows::Held(rows) => {
+                let _ = assemble(rows).into_iter().all(&mut push);
+            }
+            Rows::Ordered { file, server, .. } => {
+                let mut assembler = Assembler::default();
+                let rows = match rows_csv(file, server.as_deref()) {
+                    Ok(rows) => rows,
+                    Err(error) => return drop(parts.blocking_send(Err(error))),
+                };
+                for row in rows {
+                    match row.map(|row| assembler.take(row)) {
+                        Ok(None) => {}
+                        Ok(Some(reading)) => {
+                            if !push(reading) {
+                                return;
+                            }
+                        }
+                        Err(error) => return drop(parts.blocking_send(Err(error))),
+                    }
+                }
+                if !assembler.finish().into_iter().all(&mut push) {
+                    return;
+                }
+            }
+        }
+        drop(parts.blocking_send(Ok(part)));
+    }
+}
+
+/// Looks at the whole file before anything of it is written. Standard input is kept in a file without a
+/// name meanwhile.
+async fn from_file(args: &ImportArgs, path: &Path, context: &Context) -> Result<Rows> {
+    let (path, server) = (path.to_owned(), args.server.clone());
+    let progress = context.progress("reading", 0);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut file = match path == Path::new("-") {
+            true => spooled()?,
+            false => File::open(&path).map_err(|error| Error::io("read", &path, &error))?,
+        };
+        let survey = survey_csv(&file, server.as_deref())?;
+        file.rewind().map_err(|error| {
+            Error::io("read a second time", &path, &error).hint("or give it on standard input: -")
+        })?;
+        if survey.in_order {
+            return Ok(Rows::Ordered { file, server, survey });
+        }
+        Ok(Rows::Held(rows_csv(&file, server.as_deref())?.collect::<Result<_>>()?))
+    });
+    let rows =
+        read.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
+    progress.finish();
+    rows
+}
+
+/// Standard input, to be read more than once.
+fn spooled() -> Result<File> {
+    let failed =
+        |error: &std::io::Error| Error::io("keep standard input in", &std::env::temp_dir(), error);
+    let mut file = tempfile::tempfile().map_err(|error| failed(&error))?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|error| failed(&error))?;
+    file.flush().and_then(|()| file.rewind()).map_err(|error| failed(&error))?;
+    Ok(file)
 }
 
 /// Appends what is not there yet; server, how many, and how many were known.
-async fn keep(
-    context: &Context,
-    store: &Store,
-    rows: Vec<Foreign>,
-) -> Result<Vec<(String, u64, u64)>> {
-    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let all = foreign_readings(rows, Uuid::nil());
-    let known = known(store, &all).await?;
-    let mut fresh = Vec::new();
-    for reading in all {
-        let count = counts.entry(reading.server.to_string()).or_default();
-        match known.contains(&(reading.server.clone(), reading.at.as_millisecond())) {
-            true => count.1 += 1,
-            false => {
-                count.0 += 1;
-                fresh.push(reading);
-            }
-        }
+async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(String, u64, u64)>> {
+    let mut counts: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
+    let mut ends: HashMap<String, i64> = store
+        .servers()
+        .await?
+        .into_iter()
+        .filter_map(|known| Some((known.name, known.last_at?)))
+        .collect();
+    let length = match &rows {
+        Rows::Held(rows) => rows.len(),
+        Rows::Ordered { survey, .. } => usize::try_from(survey.rows).unwrap_or_default(),
+    };
+    let progress = context.progress("importing", length);
+    // One part is read while another is written.
+    let (sender, mut parts) = tokio::sync::mpsc::channel(1);
+    let reader = tokio::task::spawn_blocking(move || rows.send(&sender));
+    while let Some(part) = parts.recv().await {
+        keep_part(context, store, part?, &mut ends, &mut counts, &progress).await?;
     }
-    for part in fresh.chunks_mut(AT_ONCE) {
-        let id = Uuid::new_v4();
-        for reading in part.iter_mut() {
-            reading.run = id;
-        }
-        let run = Run { id, at: context.clock.now(), vantage: None, origin: Origin::Import };
-        store.append(&run, part).await?;
-    }
-    Ok(counts.into_iter().map(|(name, (new, known))| (name, new, known)).collect())
+    reader.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
+    progress.finish();
+    Ok(counts.into_iter().map(|(name, (new, known))| (name.to_string(), new, known)).collect())
 }
 
-/// Instants that history has already.
-async fn known(store: &Store, all: &[Reading]) -> Result<HashSet<(Arc<str>, i64)>> {
-    let mut ranges: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
-    for reading in all {
+/// `ends` are the newest instants by server that history has.
+async fn keep_part(
+    context: &Context,
+    store: &Store,
+    part: Vec<Reading>,
+    ends: &mut HashMap<String, i64>,
+    counts: &mut BTreeMap<Arc<str>, (u64, u64)>,
+    progress: &Progress,
+) -> Result<()> {
+    let known = known(store, &part, ends).await?;
+    let id = Uuid::new_v4();
+    let mut fresh = Vec::with_capacity(part.len());
+    for mut reading in part {
+        progress.advance(reading.samples.len());
         let at = reading.at.as_millisecond();
-        let range = ranges.entry(reading.server.clone()).or_insert((at, at));
-        *range = (range.0.min(at), range.1.max(at));
+        let count = counts.entry(reading.server.clone()).or_default();
+        if known.contains(&(reading.server.clone(), at)) {
+            count.1 += 1;
+            continue;
+        }
+        count.0 += 1;
+        match ends.get_mut(&*reading.server) {
+            Some(end) => *end = at.max(*end),
+            None => drop(ends.insert(reading.server.to_string(), at)),
+        }
+        reading.run = id;
+        fresh.push(reading);
     }
-    let names = crate::report::known_names(store).await?;
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let run = Run { id, at: context.clock.now(), vantage: None, origin: Origin::Import };
+    store.append(&run, &fresh).await
+}
+
+/// Those instants of a part that history has already.
+async fn known(
+    store: &Store,
+    part: &[Reading],
+    ends: &HashMap<String, i64>,
+) -> Result<HashSet<(Arc<str>, i64)>> {
+    let mut ranges: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
+    for reading in part {
+        let at = reading.at.as_millisecond();
+        // What lies behind all that is there is new.
+        if ends.get(&*reading.server).is_some_and(|end| at <= *end) {
+            let range = ranges.entry(reading.server.clone()).or_insert((at, at));
+            *range = (range.0.min(at), range.1.max(at));
+        }
+    }
     let mut found = HashSet::new();
     for (server, (from, to)) in ranges {
-        if names.contains(&*server) {
-            store
-                .points(&server, from..to + 1, |point| {
-                    found.insert((server.clone(), point.at));
-                    Ok(())
-                })
-                .await?;
-        }
+        store
+            .points(&server, from..to + 1, |point| {
+                found.insert((server.clone(), point.at));
+                Ok(())
+            })
+            .await?;
     }
     Ok(found)
 }

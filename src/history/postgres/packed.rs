@@ -22,6 +22,35 @@ impl Postgres {
         read.map_err(|error| self.told(&error))
     }
 
+    /// Up to which position readings of a server are packed, and the segments that a window needs: those
+    /// with readings of it, and the last one before it.
+    pub async fn segments_within(
+        &mut self,
+        server: i64,
+        from: i64,
+        to: i64,
+    ) -> Result<(Option<i64>, Vec<SegmentRow>)> {
+        let packed = self
+            .value(
+                "SELECT position + readings FROM segment WHERE server = $1 \
+                 ORDER BY position DESC LIMIT 1",
+                &[&server],
+            )
+            .await?;
+        let rows = self
+            .query(
+                "(SELECT id, server, position, readings, day, from_at, to_at, first_run, \
+                 head_before, head_after FROM segment WHERE server = $1 AND to_at < $2 \
+                 ORDER BY to_at DESC, position DESC LIMIT 1) UNION ALL \
+                 SELECT id, server, position, readings, day, from_at, to_at, first_run, head_before, \
+                 head_after FROM segment WHERE server = $1 AND to_at >= $2 AND from_at < $3",
+                &[&server, &from, &to],
+            )
+            .await?;
+        let read: Raw<_> = rows.iter().map(segment_row).collect();
+        Ok((packed, read.map_err(|error| self.told(&error))?))
+    }
+
     pub async fn points(&mut self, segment: i64) -> Result<Vec<u8>> {
         let points = self.value("SELECT points FROM segment WHERE id = $1", &[&segment]).await?;
         Ok(points.unwrap_or_default())
@@ -125,18 +154,22 @@ impl Postgres {
         Ok(())
     }
 
+    /// The roll-ups of a server that begin within parts of time (level, from, to), part by part.
     pub async fn rollups(
         &mut self,
         server: i64,
-        level: i64,
-        from: i64,
-        to: i64,
+        parts: Vec<(i64, i64, i64)>,
     ) -> Result<Vec<(i64, Vec<u8>)>> {
+        let levels: Vec<i64> = parts.iter().map(|part| part.0).collect();
+        let begins: Vec<i64> = parts.iter().map(|part| part.1).collect();
+        let ends: Vec<i64> = parts.iter().map(|part| part.2).collect();
         let rows = self
             .query(
-                "SELECT at, body FROM rollup WHERE server = $1 AND level = $2 AND at >= $3 AND at < $4 \
-                 ORDER BY at",
-                &[&server, &level, &from, &to],
+                "SELECT at, body FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) \
+                 WITH ORDINALITY AS part (level, begins, ends, nth) JOIN rollup \
+                 ON rollup.server = $1 AND rollup.level = part.level AND at >= begins AND at < ends \
+                 ORDER BY nth, at",
+                &[&server, &levels, &begins, &ends],
             )
             .await?;
         let read: Raw<_> = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
@@ -174,11 +207,15 @@ impl Postgres {
         read.map_err(|error| self.told(&error))
     }
 
-    /// When the oldest fresh row was written.
-    pub async fn oldest_fresh(&mut self) -> Result<Option<i64>> {
-        // An empty table has a row of nothing.
-        let rows = self.query("SELECT min(written) FROM reading", &[]).await?;
-        let read: Raw<Option<i64>> = rows.first().map_or(Ok(None), |row| row.try_get(0));
+    /// The servers with fresh rows that were written or taken before an instant, lowest first.
+    pub async fn packable(&mut self, before: i64) -> Result<Vec<i64>> {
+        let rows = self
+            .query(
+                "SELECT DISTINCT server FROM reading WHERE written < $1 OR at < $1 ORDER BY server",
+                &[&before],
+            )
+            .await?;
+        let read: Raw<_> = rows.iter().map(|row| row.try_get(0)).collect();
         read.map_err(|error| self.told(&error))
     }
 

@@ -176,7 +176,8 @@ impl Postgres {
     }
 
     async fn copy(&mut self, batch: &Batch, run: i64, servers: &mut [Advance]) -> Raw<()> {
-        let sql = "COPY reading (server, position, run, at, written, body) FROM STDIN BINARY";
+        let sql =
+            "COPY reading (server, position, run, at, written, newest, body) FROM STDIN BINARY";
         let statement = self.line.statement(sql).await?;
         let mut sink = pin!(self.line.client.copy_in::<_, Bytes>(&statement).await?);
         let mut bytes = BytesMut::with_capacity(CHUNK + 4096);
@@ -186,8 +187,9 @@ impl Postgres {
         for row in &batch.rows {
             let Some(advance) = servers.get_mut(row.server) else { continue };
             let position = advance.take(row.at, &row.text);
-            bytes.put_i16(6);
-            for number in [advance.server.id, position, run, row.at, batch.at] {
+            bytes.put_i16(7);
+            let newest = advance.server.last_at.unwrap_or(row.at);
+            for number in [advance.server.id, position, run, row.at, batch.at, newest] {
                 bytes.put_i32(8);
                 bytes.put_i64(number);
             }
@@ -264,13 +266,22 @@ impl Postgres {
         Ok(())
     }
 
-    /// The fresh rows of a server that are in no segment, in the order in which they were written.
-    pub async fn fresh(&mut self, server: &ServerRow, packed: i64) -> Result<Vec<Fresh>> {
+    /// The fresh rows of a server that are in no segment, in the order in which they were written: those
+    /// that were taken from an instant on, the last one before it, and what was written since.
+    pub async fn fresh(
+        &mut self,
+        server: &ServerRow,
+        packed: i64,
+        from: i64,
+    ) -> Result<Vec<Fresh>> {
+        // What lies before a newest one was not taken later.
         let rows = self
             .query(
-                "SELECT position, at, written FROM reading WHERE server = $1 AND position >= $2 \
+                "SELECT position, at, written FROM reading WHERE server = $1 AND position >= \
+                 coalesce((SELECT position FROM reading WHERE server = $1 AND position >= $2 \
+                 AND newest < $3 AND at = newest ORDER BY position DESC LIMIT 1), $2) \
                  ORDER BY position",
-                &[&server.id, &packed],
+                &[&server.id, &packed, &from],
             )
             .await?;
         let fresh = |row: &Row| {

@@ -23,6 +23,41 @@ impl Sqlite {
         .await
     }
 
+    /// Up to which position readings of a server are packed, and the segments that a window needs: those
+    /// with readings of it, and the last one before it.
+    pub async fn segments_within(
+        &mut self,
+        server: i64,
+        from: i64,
+        to: i64,
+    ) -> Result<(Option<i64>, Vec<SegmentRow>)> {
+        self.call(move |connection| {
+            let packed = connection
+                .prepare_cached(
+                    "SELECT position + readings FROM segment WHERE server = ?1 \
+                     ORDER BY position DESC LIMIT 1",
+                )?
+                .query_row([server], |row| row.get(0))
+                .optional()?;
+            let mut before = connection.prepare_cached(
+                "SELECT id, server, position, readings, day, from_at, to_at, first_run, head_before, \
+                 head_after FROM segment WHERE server = ?1 AND to_at < ?2 \
+                 ORDER BY to_at DESC, position DESC LIMIT 1",
+            )?;
+            let mut within = connection.prepare_cached(
+                "SELECT id, server, position, readings, day, from_at, to_at, first_run, head_before, \
+                 head_after FROM segment WHERE server = ?1 AND to_at >= ?2 AND from_at < ?3",
+            )?;
+            let mut rows: Vec<SegmentRow> =
+                before.query_map([server, from], segment_row)?.collect::<Result<_, _>>()?;
+            for row in within.query_map([server, from, to], segment_row)? {
+                rows.push(row?);
+            }
+            Ok((packed, rows))
+        })
+        .await
+    }
+
     pub async fn points(&mut self, segment: i64) -> Result<Vec<u8>> {
         self.call(move |connection| {
             connection
@@ -115,21 +150,27 @@ impl Sqlite {
         Ok(swept)
     }
 
+    /// The roll-ups of a server that begin within parts of time (level, from, to), part by part.
     pub async fn rollups(
         &mut self,
         server: i64,
-        level: i64,
-        from: i64,
-        to: i64,
+        parts: Vec<(i64, i64, i64)>,
     ) -> Result<Vec<(i64, Vec<u8>)>> {
         self.call(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT at, body FROM rollup WHERE server = ?1 AND level = ?2 AND at >= ?3 AND at < ?4 \
                  ORDER BY at",
             )?;
-            statement
-                .query_map([server, level, from, to], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect()
+            let mut found = Vec::new();
+            for (level, from, to) in parts {
+                let rows = statement.query_map([server, level, from, to], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+                for row in rows {
+                    found.push(row?);
+                }
+            }
+            Ok(found)
         })
         .await
     }
@@ -170,13 +211,13 @@ impl Sqlite {
         .await
     }
 
-    /// When the oldest fresh row was written.
-    pub async fn oldest_fresh(&mut self) -> Result<Option<i64>> {
-        self.call(|connection| {
-            connection
-                .prepare_cached("SELECT written FROM reading ORDER BY seq LIMIT 1")?
-                .query_row([], |row| row.get(0))
-                .optional()
+    /// The servers with fresh rows that were written or taken before an instant, lowest first.
+    pub async fn packable(&mut self, before: i64) -> Result<Vec<i64>> {
+        self.call(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT DISTINCT server FROM reading WHERE written < ?1 OR at < ?1 ORDER BY server",
+            )?;
+            statement.query_map([before], |row| row.get(0))?.collect()
         })
         .await
     }

@@ -120,12 +120,19 @@ impl Sqlite {
         .await
     }
 
-    /// The fresh rows of a server that are in no segment, in the order in which they were written.
-    pub async fn fresh(&mut self, server: &ServerRow, packed: i64) -> Result<Vec<Fresh>> {
+    /// The fresh rows of a server that are in no segment, in the order in which they were written: those
+    /// that were taken from an instant on, the last one before it, and what was written since.
+    pub async fn fresh(
+        &mut self,
+        server: &ServerRow,
+        packed: i64,
+        from: i64,
+    ) -> Result<Vec<Fresh>> {
         let (id, tail, written) = (server.id, server.tail, server.written);
         self.call(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT prev, at, written FROM reading WHERE seq = ?1 AND server = ?2 AND position = ?3",
+                "SELECT prev, at, written, newest FROM reading \
+                 WHERE seq = ?1 AND server = ?2 AND position = ?3",
             )?;
             let mut rows = Vec::new();
             let mut next = tail;
@@ -134,10 +141,15 @@ impl Sqlite {
                 && let Some(seq) = next
             {
                 let found = statement.query_row(params![seq, id, position], |row| {
-                    Ok((row.get(0)?, Fresh { seq, position, at: row.get(1)?, written: row.get(2)? }))
+                    let fresh = Fresh { seq, position, at: row.get(1)?, written: row.get(2)? };
+                    Ok((row.get(0)?, fresh, row.get::<_, i64>(3)?))
                 });
-                let Some((prev, fresh)) = found.optional()? else { break };
+                let Some((prev, fresh, newest)) = found.optional()? else { break };
                 rows.push(fresh);
+                // Nothing older was taken later.
+                if fresh.at == newest && newest < from {
+                    break;
+                }
                 next = prev;
                 position -= 1;
             }
@@ -203,8 +215,8 @@ fn append(connection: &Connection, batch: &Batch) -> rusqlite::Result<bool> {
         servers.push(Advance::new(row));
     }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO reading (server, prev, position, run, at, written, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO reading (server, prev, position, run, at, written, newest, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for row in &batch.rows {
         let Some(advance) = servers.get_mut(row.server) else { continue };
@@ -217,6 +229,7 @@ fn append(connection: &Connection, batch: &Batch) -> rusqlite::Result<bool> {
             run,
             row.at,
             batch.at,
+            server.last_at,
             row.body
         ])?;
         server.tail = Some(connection.last_insert_rowid());

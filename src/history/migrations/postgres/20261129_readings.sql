@@ -39,6 +39,8 @@ CREATE TABLE reading (
     run bigint NOT NULL,
     at bigint NOT NULL,
     written bigint NOT NULL,
+    -- The newest instant of its server up to this row.
+    newest bigint NOT NULL,
     body bytea NOT NULL
 ) PARTITION BY RANGE (written);
 CREATE INDEX reading_position ON reading (server, position);
@@ -59,6 +61,8 @@ CREATE TABLE segment (
     details bytea NOT NULL,
     UNIQUE (server, position)
 );
+-- Of the rows that are looked at for a window, most are not in it.
+CREATE INDEX segment_time ON segment (server, to_at, position, from_at);
 -- Packed already.
 ALTER TABLE segment ALTER COLUMN points SET STORAGE EXTERNAL,
     ALTER COLUMN samples SET STORAGE EXTERNAL,

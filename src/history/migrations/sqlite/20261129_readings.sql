@@ -42,6 +42,8 @@ CREATE TABLE reading (
     run INTEGER NOT NULL,
     at INTEGER NOT NULL,
     written INTEGER NOT NULL,
+    -- The newest instant of its server up to this row.
+    newest INTEGER NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
 
@@ -61,6 +63,8 @@ CREATE TABLE segment (
     details BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX segment_position ON segment (server, position);
+-- Of the rows that are looked at for a window, most are not in it.
+CREATE INDEX segment_time ON segment (server, to_at, position, from_at);
 
 -- level: 0 an hour, 1 a day; at: its beginning, UTC.
 CREATE TABLE rollup (
