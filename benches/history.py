@@ -19,7 +19,7 @@ BEGIN = 1_790_000_000 // 86_400 * 86_400
 CODES = "CASE WHEN status = 'healthy' THEN 200 ELSE 503 END"
 EXACT = """SELECT server, count(*), avg(duration_us), quantile_disc(duration_us, [0.5, 0.9, 0.95, 0.99]),
            sum(CASE WHEN status = 'critical' THEN 1 ELSE 0 END)
-           FROM sample WHERE at >= ? AND at < ? GROUP BY server ORDER BY server"""
+           FROM sample WHERE taken >= ? AND taken < ? GROUP BY server ORDER BY server"""
 
 
 def make(folder, servers, days):
@@ -31,16 +31,16 @@ def make(folder, servers, days):
         noise AS (SELECT *, (hash(s, second) % 1000003 + 1) / 1000004.0 AS a,
                          (hash(second, s, 7) % 1000003 + 1) / 1000004.0 AS b,
                          hash(s, second // 600, 3) % 700 AS c FROM minute)
-        SELECT s::INTEGER AS server, second * 1000 AS at,
+        SELECT s::INTEGER AS server, second * 1000 AS taken,
                CASE WHEN c = 0 THEN 'critical' ELSE 'healthy' END AS status,
                (exp(11 + s % 10 * 0.1 + 0.4 * sqrt(-2 * ln(a)) * cos(6.283185307 * b)))::BIGINT AS duration_us
-        FROM noise ORDER BY at, server""")
+        FROM noise ORDER BY taken, server""")
     for day in range(days):
         begin = (BEGIN + day * 86_400) * 1000
-        db.execute(f"""COPY (SELECT at // 1000 AS at, 's' || lpad(server::VARCHAR, 4, '0') AS server,
+        db.execute(f"""COPY (SELECT taken // 1000 AS "at", 's' || lpad(server::VARCHAR, 4, '0') AS server,
             'metadata' AS "check", status, (duration_us // 1000) || '.' || lpad((duration_us % 1000)::VARCHAR, 3, '0')
             AS duration_ms, {CODES} AS http_status
-            FROM sample WHERE at >= {begin} AND at < {begin + 86_400_000} ORDER BY at, server)
+            FROM sample WHERE taken >= {begin} AND taken < {begin + 86_400_000} ORDER BY taken, server)
             TO '{folder}/{day:03}.csv' (HEADER)""")
 
 
@@ -61,8 +61,8 @@ def clones(file, servers, own):
 
 def widen(folder, servers, own):
     db = duckdb.connect(f"{folder}/raw.duckdb")
-    db.execute(f"""CREATE TABLE wide AS SELECT (server + copy.range * {own})::INTEGER AS server, at, status, duration_us
-        FROM sample, range({servers // own}) copy ORDER BY at, server""")
+    db.execute(f"""CREATE TABLE wide AS SELECT (server + copy.range * {own})::INTEGER AS server, taken, status, duration_us
+        FROM sample, range({servers // own}) copy ORDER BY taken, server""")
     db.execute("DROP TABLE sample")
     db.execute("ALTER TABLE wide RENAME TO sample")
 
@@ -87,11 +87,11 @@ def load(folder):
     raw = duckdb.connect(f"{folder}/raw.duckdb", read_only=True)
     db = sqlite3.connect(f"{folder}/raw.sqlite")
     db.execute("PRAGMA journal_mode = OFF")
-    db.execute("CREATE TABLE sample (server INTEGER, at INTEGER, status TEXT, duration_us INTEGER)")
-    cursor = raw.execute("SELECT server, at, status, duration_us FROM sample ORDER BY server, at")
+    db.execute("CREATE TABLE sample (server INTEGER, taken INTEGER, status TEXT, duration_us INTEGER)")
+    cursor = raw.execute("SELECT server, taken, status, duration_us FROM sample ORDER BY server, taken")
     while rows := cursor.fetchmany(500_000):
         db.executemany("INSERT INTO sample VALUES (?, ?, ?, ?)", rows)
-    db.execute("CREATE INDEX sample_server ON sample (server, at)")
+    db.execute("CREATE INDEX sample_server ON sample (server, taken)")
     db.commit()
 
 
@@ -101,7 +101,7 @@ def ask_sqlite(folder, begin, end):
     ranks = ", ".join(rank.format(q) for q in (0.5, 0.9, 0.95, 0.99))
     exact = f"""SELECT server, max(total), avg(duration_us), {ranks}, sum(status = 'critical') FROM
         (SELECT server, duration_us, status, row_number() OVER (PARTITION BY server ORDER BY duration_us) AS nth,
-         count(*) OVER (PARTITION BY server) AS total FROM sample WHERE at >= ? AND at < ?) GROUP BY server"""
+         count(*) OVER (PARTITION BY server) AS total FROM sample WHERE taken >= ? AND taken < ?) GROUP BY server"""
     least, rows = asked(lambda: db.execute(exact, [begin, end]).fetchall(), 1)
     print(json.dumps({"ms": least, "rows": len(rows)}))
 

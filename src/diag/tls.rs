@@ -459,6 +459,7 @@ mod tests {
     fn trouble_says_more_than_a_refusal() {
         use crate::net::tls::scan::Offered;
         let ended = |version, end| Offered {
+            groups: Vec::new(),
             version,
             suites: Vec::new(),
             server_prefers: None,

@@ -243,6 +243,10 @@ impl Line<'_> {
             self.0.push_str("\\-");
             return;
         }
+        if !word.bytes().any(|byte| matches!(byte, b'|' | b'\\' | b'\n')) {
+            self.0.push_str(word);
+            return;
+        }
         for c in word.chars() {
             match c {
                 '|' => self.0.push_str("\\p"),

@@ -39,6 +39,17 @@ pub struct Answer {
     pub done: bool,
 }
 
+impl Answer {
+    /// The named group that keys are agreed on over.
+    #[must_use]
+    pub fn group(&self) -> Option<u16> {
+        match self.exchange {
+            Some(KeyExchange::Curve(group)) => Some(group),
+            _ => self.hello.as_ref()?.group,
+        }
+    }
+}
+
 /// Why an answer is no whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {

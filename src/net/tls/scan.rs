@@ -63,6 +63,8 @@ pub struct Offered {
     pub version: Version,
     /// In the server's order where it has one, else in ours.
     pub suites: Vec<Found>,
+    /// Groups that showed with them.
+    pub groups: Vec<u16>,
     /// Whether the server's order counts, not the client's; `None` where there is no choice.
     pub server_prefers: Option<bool>,
     /// Compression was offered and taken.
@@ -143,14 +145,20 @@ pub async fn scan(target: &Target) -> Scan {
         scan.spoken().rev().find(fits).cloned()
     };
     let (one, other) = (newest(true), newest(false));
-    let preferred = join_all(scan.versions.iter().map(|offered| asker.preference(offered)));
-    let (groups_13, groups_12, preferred) =
-        tokio::join!(asker.groups(one.as_ref()), asker.groups(other.as_ref()), preferred);
-    for (offered, (server_prefers, compression)) in scan.versions.iter_mut().zip(preferred) {
-        offered.server_prefers = server_prefers;
-        offered.compression = compression;
+    let (one, other) = tokio::join!(asker.groups(one.as_ref()), asker.groups(other.as_ref()));
+    let preferred = scan.versions.iter().map(async |offered| {
+        let seen = [&one, &other].into_iter().find(|seen| seen.version == Some(offered.version));
+        match seen.and_then(|seen| seen.preference) {
+            Some(preference) => preference,
+            None => asker.preference(offered).await,
+        }
+    });
+    let preferred = join_all(preferred).await;
+    for (offered, preference) in scan.versions.iter_mut().zip(preferred) {
+        offered.server_prefers = preference.of_the_server;
+        offered.compression = preference.compression;
     }
-    (scan.groups_13, scan.groups_12) = (groups_13, groups_12);
+    (scan.groups_13, scan.groups_12) = (one.groups, other.groups);
     scan.connections = asker.connections.into_inner();
     scan.broken_off = scan.versions.iter().find_map(|offered| match &offered.end {
         Some(End::Unreached(why)) => Some(why.clone()),
@@ -189,6 +197,25 @@ fn traits(version: Version, answer: &Answer) -> Traits {
     }
 }
 
+/// Whose order of suites counts, and whether compression is agreed on.
+#[derive(Clone, Copy, Default)]
+struct Preference {
+    /// `None` where there is nothing to choose from.
+    of_the_server: Option<bool>,
+    compression: bool,
+}
+
+/// The groups of a version, and what else the questions for them told.
+#[derive(Default)]
+struct Groups {
+    version: Option<Version>,
+    groups: Vec<u16>,
+    preference: Option<Preference>,
+}
+
+/// So many further questions for suites of TLS 1.3 ask for groups as well: most servers have three suites.
+const ASKED_TOGETHER: usize = 2;
+
 struct Asker<'a> {
     target: &'a Target,
     gate: Semaphore,
@@ -203,15 +230,35 @@ impl Asker<'_> {
         let mut offered = Offered {
             version,
             suites: Vec::new(),
+            groups: Vec::new(),
             server_prefers: None,
             compression: false,
             end: None,
         };
         let mut answers: Vec<Answer> = Vec::new();
         while !left.is_empty() {
-            match self.ask(version, &left, &groups, false).await {
+            // Suites and groups of TLS 1.3 are chosen apart: one question finds one of each.
+            let both = version == Version::Tls13
+                && (1..=ASKED_TOGETHER).contains(&offered.suites.len())
+                && offered.groups.len() == offered.suites.len();
+            let new: Vec<u16> =
+                groups.iter().copied().filter(|group| !offered.groups.contains(group)).collect();
+            let mut asked = match both && !new.is_empty() {
+                true => self.ask(version, &left, &new, false).await,
+                false => self.ask(version, &left, &groups, false).await,
+            };
+            if both && asked.is_err() {
+                asked = self.ask(version, &left, &groups, false).await;
+            }
+            match asked {
                 Ok((answer, suite)) => {
                     left.retain(|&other| other != suite);
+                    let group = answer.group().filter(|group| groups.contains(group));
+                    if (both || offered.suites.is_empty())
+                        && let Some(group) = group.filter(|group| !offered.groups.contains(group))
+                    {
+                        offered.groups.push(group);
+                    }
                     offered.suites.push(Found { suite, exchange: answer.exchange });
                     // Whoever does not end this answer will not end the next hundred.
                     let trouble = answer.trouble;
@@ -235,47 +282,56 @@ impl Asker<'_> {
     }
 
     /// Offers what was found the other way round, and compression with it.
-    async fn preference(&self, offered: &Offered) -> (Option<bool>, bool) {
-        let Some(first) = offered.suites.first() else { return (None, false) };
+    async fn preference(&self, offered: &Offered) -> Preference {
+        let Some(first) = offered.suites.first() else { return Preference::default() };
         let suites: Vec<_> = offered.suites.iter().rev().map(|found| found.suite).collect();
         let groups = asked_groups(offered.version);
         let compression = offered.version < Version::Tls13;
         if suites.len() < 2 && !compression {
-            return (None, false);
+            return Preference::default();
         }
         match self.ask(offered.version, &suites, &groups, compression).await {
-            Ok((answer, suite)) => (
-                (suites.len() > 1).then_some(suite == first.suite),
-                answer.hello.is_some_and(|hello| hello.compressed),
-            ),
-            Err(_) => (None, false),
+            Ok((answer, suite)) => Preference {
+                of_the_server: (suites.len() > 1).then_some(suite == first.suite),
+                compression: answer.hello.is_some_and(|hello| hello.compressed),
+            },
+            Err(_) => Preference::default(),
         }
     }
 
-    /// Finds the groups of a version by leaving out what was chosen.
-    async fn groups(&self, offered: Option<&Offered>) -> Vec<u16> {
-        let Some(offered) = offered else { return Vec::new() };
+    /// Finds the groups of a version by leaving out what was chosen. The first question offers the
+    /// suites the other way round, and compression with them.
+    async fn groups(&self, offered: Option<&Offered>) -> Groups {
+        let Some(offered) = offered else { return Groups::default() };
         let over_curves = |found: &&Found| {
             Suite::find(found.suite)
                 .is_some_and(|suite| matches!(suite.exchange, Exchange::Ecdhe | Exchange::Any))
         };
-        let suites: Vec<_> =
+        let mut suites: Vec<_> =
             offered.suites.iter().filter(over_curves).map(|found| found.suite).collect();
+        let first = suites.first().copied();
+        suites.reverse();
+        let compression = offered.version < Version::Tls13;
+        let mut found = Groups {
+            version: Some(offered.version),
+            groups: offered.groups.clone(),
+            preference: None,
+        };
         let mut left = groups(offered.version);
-        let mut found = Vec::new();
+        left.retain(|group| !found.groups.contains(group));
         while !suites.is_empty() && !left.is_empty() {
-            let Ok((answer, _)) = self.ask(offered.version, &suites, &left, false).await else {
-                break;
-            };
-            let group = match (answer.exchange, answer.hello.and_then(|hello| hello.group)) {
-                (Some(KeyExchange::Curve(group)), _) | (_, Some(group)) => group,
-                _ => break,
-            };
-            if !left.contains(&group) {
-                break;
+            let compression = compression && found.preference.is_none();
+            let asked = self.ask(offered.version, &suites, &left, compression).await;
+            let Ok((answer, suite)) = asked else { break };
+            let Some(group) = answer.group().filter(|group| left.contains(group)) else { break };
+            if found.preference.is_none() && suites.len() > 1 {
+                found.preference = Some(Preference {
+                    of_the_server: Some(Some(suite) == first),
+                    compression: answer.hello.is_some_and(|hello| hello.compressed),
+                });
             }
             left.retain(|&other| other != group);
-            found.push(group);
+            found.groups.push(group);
         }
         found
     }

@@ -5,7 +5,14 @@ use super::*;
 
 fn offered(version: Version, suites: &[u16], exchange: Option<KeyExchange>) -> Offered {
     let suites = suites.iter().map(|&suite| Found { suite, exchange }).collect();
-    Offered { version, suites, server_prefers: Some(true), compression: false, end: None }
+    Offered {
+        version,
+        suites,
+        groups: Vec::new(),
+        server_prefers: Some(true),
+        compression: false,
+        end: None,
+    }
 }
 
 fn modern() -> Vec<Offered> {
