@@ -27,7 +27,7 @@ pub struct RolledUp {
 /// that ends with it.
 const LOOK_BACK: i64 = DAY;
 /// How far a reading may reach then.
-const REACH: i64 = 36 * HOUR;
+pub(super) const REACH: i64 = 36 * HOUR;
 /// What is made from one walk: a month of hours.
 const PIECE: i64 = 31 * DAY;
 
