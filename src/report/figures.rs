@@ -113,7 +113,8 @@ async fn times(store: &Store, server: &Server, is_known: bool, window: Span) -> 
     Ok(Totals::of(&pieces, &Spans::one(window), &[]))
 }
 
-/// The same, day by day (UTC): the beginning of each day that has readings, with its figures.
+/// The same, day by day (UTC): the beginning of each day that has readings, with its figures. Time of a day
+/// of which nothing is known is not in them.
 ///
 /// # Errors
 /// As [`figures`].
@@ -139,6 +140,12 @@ pub async fn daily(store: &Store, server: &Server, window: Span) -> Result<Vec<(
         }
     }
     days.retain(|(_, day)| day.readings > 0);
+    for (day, sum) in &mut days {
+        let day = Span::new(*day, *day + DAY_MS).intersect(&window);
+        if !windows_of(server, day).is_empty() {
+            sum.times = times(store, server, true, day).await?;
+        }
+    }
     Ok(days)
 }
 

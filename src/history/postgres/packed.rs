@@ -156,6 +156,11 @@ impl Postgres {
         .map(drop)
     }
 
+    pub async fn delete_rollups(&mut self, server: i64, level: i64, at: Vec<i64>) -> Result<()> {
+        let sql = "DELETE FROM rollup WHERE server = $1 AND level = $2 AND at = ANY($3::bigint[])";
+        self.execute(sql, &[&server, &level, &at]).await.map(drop)
+    }
+
     pub async fn late(&mut self, server: i64) -> Result<Vec<i64>> {
         let rows =
             self.query("SELECT hour FROM late WHERE server = $1 ORDER BY hour", &[&server]).await?;

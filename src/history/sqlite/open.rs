@@ -1,6 +1,6 @@
 //! Opening the file: whose it is, which layout it has, and whether it can be written.
 
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ impl Sqlite {
     /// Opens the file. `None` when it is not there and shall not be made.
     pub async fn open(path: PathBuf, create: bool, patience: Duration) -> Result<Option<Sqlite>> {
         let task = tokio::task::spawn_blocking(move || {
-            if !create && !path.is_file() {
+            let has_something = |file: Metadata| file.is_file() && file.len() > 0;
+            if !create && !std::fs::metadata(&path).is_ok_and(has_something) {
                 return Ok(None);
             }
             let (connection, read_only) = connect(&path, patience)?;

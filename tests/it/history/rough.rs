@@ -77,6 +77,11 @@ fn a_database_that_is_cut_off_is_told_and_left_alone() {
     std::fs::write(database(&desk), "a letter, and no database").unwrap();
     look_back_fails(&desk, 65, "no SQLite database");
     check_warns(desk.fhirctl(), "no SQLite database");
+    // Nothing is in there that could be damaged.
+    std::fs::write(database(&desk), "").unwrap();
+    look_back_fails(&desk, 66, "no history");
+    assert_eq!(std::fs::metadata(database(&desk)).unwrap().len(), 0, "looking makes nothing");
+    assert_eq!(desk.json(&["check"]).0["recorded"], true);
 }
 
 #[test]
@@ -133,7 +138,7 @@ async fn a_history_that_somebody_holds_keeps_no_verdict_back() {
     let holder = rusqlite::Connection::open(database(&desk)).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let mut check = desk.fhirctl();
-    check.args(["--timeout", "2s"]);
+    check.args(["--timeout", "6s"]);
     check_warns(check, "locked by another process");
     let nagios = desk.run(&["check", "-o", "nagios"]);
     assert_eq!(exit(&nagios), 0);
@@ -284,9 +289,13 @@ async fn the_first_check_of_a_day_packs_and_seals_what_was_finished() {
     assert_eq!(desk.json(&["check"]).0["recorded"], true);
     assert_eq!(packed(), (0, false));
     drop(claim);
-    let (told, code) = desk.json(&["check"]);
-    assert_eq!((code, &told["recorded"]), (0, &true.into()));
-    assert_eq!(packed(), (1, true));
+    // A slow machine may need several, each of which does its part.
+    let done = (0..20).any(|_| {
+        let (told, code) = desk.json(&["check"]);
+        assert_eq!((code, &told["recorded"]), (0, &true.into()));
+        packed() == (1, true)
+    });
+    assert!(done, "{:?}", packed());
     // Its seal stands in the audit log, as that of `history compact` does.
     assert!(desk.json(&["audit", "log"]).0.to_string().contains("servers.history.db sealed "));
     // Once a day is enough.
