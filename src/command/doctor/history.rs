@@ -115,11 +115,14 @@ fn told(place: &str, overview: &Overview) -> String {
         Some(at) => format!("the newest reading of {:.0}", instant(at)),
         None => "no reading".to_owned(),
     };
+    let servers = match overview.servers {
+        1 => "1 server".to_owned(),
+        count => format!("{count} servers"),
+    };
     format!(
-        "{place}, layout {}, {}, {} servers, {newest}; its segments fit",
+        "{place}, layout {}, {}, {servers}, {newest}; its segments fit",
         overview.schema,
-        size(overview.bytes),
-        overview.servers
+        size(overview.bytes)
     )
 }
 
