@@ -30,6 +30,7 @@ counterparts:
     tests/counterparts/objects.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/migrate.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
     tests/counterparts/report.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
+    tests/counterparts/history.sh "${CARGO_TARGET_DIR:-target}/debug/fhirctl"
 
 # Speed against peers. A missed figure is said, and does not keep the next from being measured.
 bench:

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
-use super::record::record;
+use super::record::{look_after, record};
 use super::selector::SelectorArgs;
 use crate::context::{Context, Outcome, parse_duration, replace_file};
 use crate::fhir::drift::BaselineFile;
+use crate::history::Store;
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
 use crate::model::{Error, ErrorKind, Exit, Origin, Result, ServerReport, Unapproved};
 use crate::probe::{self, CheckName, Checked, Options};
-use crate::render::{CheckRun, Output};
+use crate::render::{CheckRun, Format, Output};
 use crate::view;
 
 /// How often `--wait` looks.
@@ -140,14 +141,27 @@ struct Gate<'a> {
 
 impl Gate<'_> {
     async fn once(&self) -> Result<Outcome> {
-        let (output, exit) = self.round().await?;
-        self.deliver(output, exit)
+        let (output, exit, store) = self.round().await?;
+        let outcome = self.deliver(output, exit)?;
+        let Some(store) = store.filter(|_| self.has_time()) else { return Ok(outcome) };
+        // The verdict first: nobody waits for what comes behind it but for the exit code.
+        if let Some(output) = &outcome.output {
+            self.context.emit(output)?;
+        }
+        look_after(self.context, self.inventory, &store).await;
+        Ok(Outcome { output: None, ..outcome })
+    }
+
+    /// Whether the run may take a little longer, once a day: as a job of cron may.
+    fn has_time(&self) -> bool {
+        let options = &self.context.options;
+        !self.context.ci && options.timeout.is_none() && options.output != Format::Nagios
     }
 
     async fn wait(&self, limit: Duration) -> Result<Outcome> {
         let end = Instant::now() + limit;
         loop {
-            let (output, exit) = self.round().await?;
+            let (output, exit, _) = self.round().await?;
             if exit == Exit::OK || Instant::now() + LOOK_EVERY > end {
                 return self.deliver(output, exit);
             }
@@ -160,7 +174,7 @@ impl Gate<'_> {
         let stop = crate::context::stopped();
         tokio::pin!(stop);
         loop {
-            let (output, exit) = tokio::select! {
+            let (output, exit, _) = tokio::select! {
                 round = self.round() => round?,
                 () = &mut stop => return Ok(Outcome::default()),
             };
@@ -177,8 +191,8 @@ impl Gate<'_> {
         }
     }
 
-    /// Checks everything once.
-    async fn round(&self) -> Result<(Output, Exit)> {
+    /// Checks everything once; with the history that it stands in now.
+    async fn round(&self) -> Result<(Output, Exit, Option<Store>)> {
         let started = Instant::now();
         let surroundings = self.context.surroundings(self.inventory);
         let concurrency = self.context.options.concurrency as usize;
@@ -215,15 +229,18 @@ impl Gate<'_> {
             reports,
         };
         let id = Uuid::new_v4();
-        let recorded = !self.args.no_record
-            && record(self.context, self.inventory, id, Origin::Check, &run.reports).await;
+        let store = if self.args.no_record {
+            None
+        } else {
+            record(self.context, self.inventory, id, Origin::Check, &run.reports).await
+        };
         let meta = view::check::Meta {
             inventory: self.inventory.path.display().to_string(),
             run_id: id.to_string(),
-            recorded,
+            recorded: store.is_some(),
             notes,
         };
-        Ok((view::check::output(run, meta), verdict.exit))
+        Ok((view::check::output(run, meta), verdict.exit, store))
     }
 
     /// For each server that nobody named and whose vendor forbids to watch it the report that takes

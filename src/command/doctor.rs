@@ -1,7 +1,8 @@
-//! `doctor`: the tool's own surroundings: keyring, clock, resolver, proxy, paths, permissions.
+//! `doctor`: the tool's own surroundings: keyring, clock, resolver, proxy, paths, permissions, history.
 //!
-//! It opens no connection to any server, and changes nothing but with `--write`.
+//! It opens no connection to any server but that of the history, and changes nothing but with `--write`.
 
+mod history;
 mod machine;
 mod paths;
 
@@ -14,9 +15,9 @@ use crate::credentials::{CredentialError, Credentials, Policy, dumps_core};
 use crate::model::{Exit, Result, Secret, SecretRef};
 use crate::view::doctor::{Check, Doctor};
 
-/// Look at the tool's own surroundings: keyring, clock, resolver, proxy, paths, permissions
+/// Look at the tool's own surroundings: keyring, clock, resolver, proxy, paths, permissions, history
 ///
-/// Nothing is sent to any server. Ends with 0 when all is fine, 1 with warnings, 2 with errors.
+/// Nothing is sent to any FHIR server. Ends with 0 when all is fine, 1 with warnings, 2 with errors.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Also write an entry to the keyring, read it back and delete it
@@ -35,6 +36,7 @@ pub async fn run(args: &DoctorArgs, context: &Context) -> Result<Outcome> {
         machine::trust_store(),
     ];
     checks.extend(paths::all(context));
+    checks.push(history::history(context).await);
     checks.extend([machine::file_limit(context), core_dumps(), machine::terminal(context)]);
     let doctor = Doctor::new(context.clock.now(), checks);
     Ok(Outcome { output: Some(doctor.output()?), exit: Exit(doctor.exit_code) })

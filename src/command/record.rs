@@ -5,49 +5,84 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::history;
 use crate::context::Context;
 use crate::history::{Run, Store};
 use crate::inventory::Inventory;
-use crate::model::{Origin, Reading, Result, ServerReport};
+use crate::model::{Error, Origin, Reading, Result, ServerReport};
+use crate::render::Format;
 use crate::report::expected_interval;
 
-/// How long a run waits for the history at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a run may look after the history, once its result is out.
+const CARE: Duration = Duration::from_secs(2);
 
-/// Keeps the reports of a run; whether they stand in the history. Why not is said on standard error.
+/// How long a run waits for the history at most: no longer than for a server, and for Nagios, which
+/// gives up after ten seconds, no longer than the deadline of eight leaves.
+fn patience(context: &Context) -> Duration {
+    let most = match context.options.output {
+        Format::Nagios => Duration::from_millis(1_500),
+        _ => Duration::from_secs(15),
+    };
+    context.options.timeout.map_or(most, |timeout| timeout.min(most))
+}
+
+/// Keeps the reports of a run; the history, when they stand in it. Why not is said on standard error.
 pub(super) async fn record(
     context: &Context,
     inventory: &Inventory,
     run: Uuid,
     origin: Origin,
     reports: &[ServerReport],
-) -> bool {
+) -> Option<Store> {
     let now = context.clock.now();
     let readings: Vec<Reading> =
         reports.iter().filter_map(|report| Reading::of(report, run, origin, None, now)).collect();
     if readings.is_empty() {
-        return false;
+        return None;
     }
-    let written = tokio::time::timeout(PATIENCE, write(context, inventory, run, origin, &readings));
-    let trouble = match written.await {
-        Ok(Ok(())) => return true,
+    let patience = patience(context);
+    let writing = write(context, inventory, patience, run, origin, &readings);
+    let trouble = match tokio::time::timeout(patience, writing).await {
+        Ok(Ok(store)) => return Some(store),
         Ok(Err(error)) => error.message,
-        Err(_) => format!("the history did not answer within {} s", PATIENCE.as_secs()),
+        Err(_) => format!("the history did not answer within {:.1} s", patience.as_secs_f64()),
     };
     context.notice(&format!("warning: this run is not in the history: {trouble}"));
-    false
+    None
 }
 
 async fn write(
     context: &Context,
     inventory: &Inventory,
+    patience: Duration,
     id: Uuid,
     origin: Origin,
     readings: &[Reading],
-) -> Result<()> {
-    let store = context.open_history(inventory).await?;
+) -> Result<Store> {
+    let settings = context.history_settings(inventory).await?;
+    // The database gives up first, and says why.
+    let store = Store::open_within(&settings, patience * 2 / 3).await?;
     let run = Run { id, at: context.clock.now(), vantage: None::<Arc<str>>, origin };
-    store.append(&run, readings).await
+    store.append(&run, readings).await?;
+    Ok(store)
+}
+
+/// Does what has to be done once a day, where nobody has yet: for a bounded while, and alone. What is left
+/// is for the next run, and a failure is nothing to a run whose result is out.
+pub(super) async fn look_after(context: &Context, inventory: &Inventory, store: &Store) {
+    let care = async {
+        if store.is_behind(context.clock.now()).await? && store.claim().await? {
+            history::tidy(context, inventory, store).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    match tokio::time::timeout(CARE, care).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            context.verbose(1, &format!("the history was not packed: {}", error.message));
+        }
+        Err(_) => context.verbose(1, "the history is not packed yet; the next run goes on"),
+    }
 }
 
 /// Gives a server's history its new name; whether there is any.

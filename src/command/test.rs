@@ -45,7 +45,8 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Outcome> {
     let verdict = judge(std::slice::from_ref(&report), FailOn::Warning, true);
     let id = Uuid::new_v4();
     let reports = std::slice::from_ref(&report);
-    let recorded = !args.no_record && record(context, &inventory, id, Origin::Test, reports).await;
+    let recorded =
+        !args.no_record && record(context, &inventory, id, Origin::Test, reports).await.is_some();
     let meta = view::check::Meta {
         inventory: inventory.path.display().to_string(),
         run_id: id.to_string(),

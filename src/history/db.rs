@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use super::chain::Head;
 use super::postgres::Postgres;
+use super::roll_up::REACH;
 use super::segment::Body;
 use super::sqlite::Sqlite;
+use super::{HOUR, hour_of};
 
 /// A connection to one of the engines.
 pub(super) enum Db {
@@ -118,7 +120,7 @@ pub(super) struct BatchRow {
 /// A server as a batch changes it.
 pub(super) struct Advance {
     pub server: ServerRow,
-    /// Hours that have to be rolled up again.
+    /// Hours that have to be rolled up again; one may come several times.
     pub late: Vec<i64>,
 }
 
@@ -133,14 +135,24 @@ impl Advance {
         let position = server.written;
         server.head = super::chain::advance(&server.head, text);
         server.written += 1;
+        let newest = server.last_at;
         server.first_at = Some(server.first_at.map_or(at, |first| first.min(at)));
         server.last_at = Some(server.last_at.map_or(at, |last| last.max(at)));
         server.removed_at = None;
-        if server.rolled_to.is_some_and(|rolled| at < rolled) {
-            self.late.push(super::hour_of(at));
-        }
+        self.late.extend(server.rolled_to.and_then(|rolled| late(at, rolled, newest)));
         position
     }
+}
+
+/// The hour to be rolled up again because of a reading.
+fn late(at: i64, rolled_to: i64, newest: Option<i64>) -> Option<i64> {
+    if at < rolled_to {
+        return Some(hour_of(at));
+    }
+    // Behind what is rolled up it may still say that the last reading in there held for longer. Whoever
+    // comes behind another one that is behind it, too, says nothing new.
+    let is_first = newest.is_none_or(|newest| newest < rolled_to || at < newest);
+    (is_first && at - rolled_to <= REACH).then(|| rolled_to - HOUR)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,6 +56,7 @@ pub use verify::{Problem, ProblemKind, Verification};
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -82,6 +83,9 @@ struct Inner {
     runs: HashMap<i64, Uuid>,
 }
 
+/// How long a store waits for others who hold what it needs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) const HOUR: i64 = 3_600_000;
 pub(crate) const DAY: i64 = 24 * HOUR;
 
@@ -107,7 +111,15 @@ impl Store {
     /// the file cannot be made or read; 75 it is locked or the disk is full; 77 PostgreSQL refuses the
     /// credential; 78 a newer program made it.
     pub async fn open(settings: &Settings) -> Result<Store> {
-        match Store::connect(settings, true).await? {
+        Store::open_within(settings, PATIENCE).await
+    }
+
+    /// The same for somebody who waits for other users of a file no longer than this.
+    ///
+    /// # Errors
+    /// As [`open`](Store::open).
+    pub async fn open_within(settings: &Settings, patience: Duration) -> Result<Store> {
+        match Store::connect(settings, true, patience).await? {
             Some(store) => Ok(store),
             None => Err(Error::internal("history was not made")),
         }
@@ -118,13 +130,25 @@ impl Store {
     /// # Errors
     /// As [`open`](Store::open).
     pub async fn look(settings: &Settings) -> Result<Option<Store>> {
-        Store::connect(settings, false).await
+        Store::look_within(settings, PATIENCE).await
     }
 
-    async fn connect(settings: &Settings, create: bool) -> Result<Option<Store>> {
+    /// The same for somebody who waits for other users of a file no longer than this.
+    ///
+    /// # Errors
+    /// As [`open`](Store::open).
+    pub async fn look_within(settings: &Settings, patience: Duration) -> Result<Option<Store>> {
+        Store::connect(settings, false, patience).await
+    }
+
+    async fn connect(
+        settings: &Settings,
+        create: bool,
+        patience: Duration,
+    ) -> Result<Option<Store>> {
         let db = match &settings.place {
             Place::Sqlite(path) => {
-                sqlite::Sqlite::open(path.clone(), create).await?.map(Db::Sqlite)
+                sqlite::Sqlite::open(path.clone(), create, patience).await?.map(Db::Sqlite)
             }
             Place::Postgres(server) => {
                 let open = postgres::Postgres::open(server.clone(), settings.tls.clone(), create);

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::coded::Coded;
 use super::db::{Fresh, Mode, SegmentRow, ServerRow, on};
-use super::{Inner, Store, Window, segment};
+use super::roll_up::REACH;
+use super::{Inner, Store, Window, hour_of, segment};
 use crate::model::{Party, Reading, Result, State, Status};
 
 /// A server that history knows.
@@ -20,7 +21,7 @@ pub struct Known {
     pub readings: u64,
     /// When it was taken out of the inventory.
     pub removed_at: Option<i64>,
-    /// Up to when it is rolled up: the end of an hour.
+    /// Up to when its roll-ups hold: the end of an hour. What came late and is not in them yet is behind it.
     pub rolled_to: Option<i64>,
     pub(super) id: i64,
 }
@@ -57,7 +58,21 @@ impl Store {
     pub async fn servers(&self) -> Result<Vec<Known>> {
         let mut inner = self.inner().await?;
         let rows = on!(&mut inner.db, db => db.servers().await)?;
-        Ok(rows.iter().map(Known::of).collect())
+        let late = on!(&mut inner.db, db => db.late_servers().await)?;
+        let mut all = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let mut known = Known::of(row);
+            if late.contains(&row.id) {
+                let hours = on!(&mut inner.db, db => db.late(row.id).await)?;
+                // Of what is gone nothing is made anew.
+                let gone = row.pruned_to.unwrap_or(i64::MIN);
+                let changed =
+                    hours.first().map(|hour| hour_of(hour.saturating_sub(REACH).max(gone)));
+                known.rolled_to = known.rolled_to.min(changed);
+            }
+            all.push(known);
+        }
+        Ok(all)
     }
 
     /// The newest reading of a server, by when it was taken.

@@ -27,7 +27,7 @@ pub struct RolledUp {
 /// that ends with it.
 const LOOK_BACK: i64 = DAY;
 /// How far a reading may reach then.
-const REACH: i64 = 36 * HOUR;
+pub(super) const REACH: i64 = 36 * HOUR;
 /// Servers of one transaction: a commit for each would be a wait for the disk for each.
 const SERVERS_AT_ONCE: usize = 50;
 /// What is made from one walk: a month of hours.
@@ -154,11 +154,12 @@ impl Store {
             days.extend(piece.clone().step_by_hours().map(|hour| hour.div_euclid(DAY) * DAY));
             let made = self.make_hours(inner, &server, &piece, reach, interval).await?;
             rolled.hours += made.len() as u64;
-            on!(&mut inner.db, db => db.put_rollups(server.id, Level::Hour.number(), made).await)?;
+            let all = piece.step_by_hours();
+            renew(inner, &server, Level::Hour, all, made).await?;
         }
-        let made = self.make_days(inner, &server, days).await?;
+        let made = self.make_days(inner, &server, &days).await?;
         rolled.days = made.len() as u64;
-        on!(&mut inner.db, db => db.put_rollups(server.id, Level::Day.number(), made).await)?;
+        renew(inner, &server, Level::Day, days.into_iter(), made).await?;
         on!(&mut inner.db, db => db.set_rolled(server.id, end, late).await)?;
         Ok((rolled, more))
     }
@@ -201,10 +202,10 @@ impl Store {
         &self,
         inner: &mut Inner,
         server: &ServerRow,
-        days: BTreeSet<i64>,
+        days: &BTreeSet<i64>,
     ) -> Result<Vec<(i64, Vec<u8>)>> {
         let mut made = Vec::new();
-        for day in days {
+        for day in days.iter().copied() {
             let mut sum: Option<Rollup> = None;
             let part = [(Level::Hour, day..day + DAY)];
             for (_, hour) in self.rolled(inner, (&server.name, server.id), &part).await? {
@@ -276,6 +277,24 @@ impl Store {
         }
         Ok(read)
     }
+}
+
+/// Puts what was made in the place of what was there. What comes late may also show that nothing held any
+/// more in an hour that no reading is in: such a one goes.
+async fn renew(
+    inner: &mut Inner,
+    server: &ServerRow,
+    level: Level,
+    all: impl Iterator<Item = i64>,
+    made: Vec<(i64, Vec<u8>)>,
+) -> Result<()> {
+    let was_there = |at: &i64| server.rolled_to.is_some_and(|rolled| *at < rolled);
+    let is_made = |at: &i64| made.binary_search_by_key(at, |(at, _)| *at).is_ok();
+    let gone: Vec<i64> = all.filter(|at| was_there(at) && !is_made(at)).collect();
+    if !gone.is_empty() {
+        on!(&mut inner.db, db => db.delete_rollups(server.id, level.number(), gone).await)?;
+    }
+    on!(&mut inner.db, db => db.put_rollups(server.id, level.number(), made).await)
 }
 
 fn reach_of(interval: Option<i64>) -> i64 {

@@ -43,6 +43,28 @@ impl Store {
         Ok(inner.end(result).await?.into_iter().collect())
     }
 
+    /// Whether a finished day (UTC) waits for its seal, which comes last of what is done once a day.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_behind(&self, now: Timestamp) -> Result<bool> {
+        let today = day_of(now.as_millisecond());
+        let mut inner = self.inner().await?;
+        let (sealed, begun) = on!(&mut inner.db, db => db.sealed_and_begun().await)?;
+        let waits = sealed.is_none_or(|day| day < today - 1);
+        Ok(waits && begun.is_some_and(|at| day_of(at) < today))
+    }
+
+    /// Makes sure that nobody else does what is done once a day while this store is open; `false` where
+    /// somebody does.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn claim(&self) -> Result<bool> {
+        let mut inner = self.inner().await?;
+        on!(&mut inner.db, db => db.claim().await)
+    }
+
     /// The seals that are kept, by day.
     ///
     /// # Errors

@@ -9,7 +9,10 @@ mod readings;
 mod rest;
 mod trouble;
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -18,8 +21,12 @@ use crate::model::{Error, Result};
 
 pub(super) struct Sqlite {
     path: PathBuf,
+    /// How long it waits for others.
+    patience: Duration,
     connection: Option<Connection>,
     read_only: bool,
+    /// Locked by whoever looks after the history alone.
+    claim: Option<File>,
 }
 
 impl Sqlite {
@@ -27,12 +34,12 @@ impl Sqlite {
         &mut self,
         doing: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let path = self.path.clone();
+        let (path, patience) = (self.path.clone(), self.patience);
         let connection = self.connection.take();
         let task = tokio::task::spawn_blocking(move || {
             let connection = match connection {
                 Some(connection) => connection,
-                None => open::connect(&path)?.0,
+                None => open::connect(&path, patience)?.0,
             };
             let result = doing(&connection).map_err(|error| trouble::told(&path, &error));
             Ok::<_, Error>((connection, result))
@@ -42,6 +49,16 @@ impl Sqlite {
         })??;
         self.connection = Some(connection);
         result
+    }
+
+    /// Whether nobody else looks after the history until this is dropped.
+    pub async fn claim(&mut self) -> Result<bool> {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-tidy");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        self.claim = options.open(path).ok().filter(|file| file.try_lock().is_ok());
+        Ok(self.claim.is_some())
     }
 
     /// Begins a transaction; one that a dropped caller left open is rolled back first.

@@ -125,7 +125,8 @@ async fn times(
     Ok(Totals::of(&pieces, &Spans::one(edge.span), &[]))
 }
 
-/// The same, day by day (UTC): the beginning of each day that has readings, with its figures.
+/// The same, day by day (UTC): the beginning of each day that has readings, with its figures. Time of a day
+/// of which nothing is known is not in them.
 ///
 /// # Errors
 /// As [`figures`].
@@ -156,6 +157,13 @@ pub async fn daily(
         }
     }
     days.retain(|(_, day)| day.readings > 0);
+    for (day, sum) in &mut days {
+        let day = Span::new(*day, *day + DAY_MS).intersect(&window);
+        if !windows_of(server, day).is_empty() {
+            let all = Edge { span: day, interval_ms: None };
+            sum.times = times(store, server, known, &all).await?;
+        }
+    }
     Ok(days)
 }
 

@@ -42,3 +42,6 @@ pub const FORMULA: &[&str] = &[
     "availability = (up + degraded) / (up + degraded + down)",
     "coverage = 1 - unknown / (window - maintenance); below 95 % there is no verdict.",
 ];
+
+#[cfg(test)]
+mod tests;

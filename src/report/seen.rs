@@ -133,9 +133,7 @@ impl Seen {
         let interval = interval(scheduled, seen_ms, &points, window);
         let rule = Rule::every(interval.interval_ms);
         let wide = Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin));
-        let held = uptime::held(&points, wide, &rule, |index| {
-            in_maintenance.get(index).copied().unwrap_or_default()
-        });
+        let held = held(&points, &in_maintenance, wide, &rule);
         let planned = held.union(&windows_of(server, wide));
         Ok(Seen { window, interval, rule, points, planned })
     }
@@ -145,6 +143,18 @@ impl Seen {
     pub fn taken(&self) -> usize {
         self.points.iter().filter(|point| self.window.contains(point.at)).count()
     }
+}
+
+/// What looks in maintenance hold. Of several at one instant they stand, as in a roll-up.
+fn held(points: &[Point], in_maintenance: &[bool], window: Span, rule: &Rule) -> Spans {
+    if !in_maintenance.contains(&true) {
+        return Spans::none();
+    }
+    let mut looks = points.to_vec();
+    for (look, _) in looks.iter_mut().zip(in_maintenance).filter(|(_, planned)| **planned) {
+        look.kind = Kind::Maintenance;
+    }
+    uptime::held(&looks, window, rule, |index| looks[index].kind == Kind::Maintenance)
 }
 
 fn interval(

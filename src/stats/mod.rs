@@ -15,7 +15,7 @@ pub mod error;
 pub mod incident;
 pub mod latency;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 pub mod sketch;
 pub mod sla;
 pub mod span;

@@ -1,7 +1,8 @@
 //! The same figures the slow way: millisecond by millisecond, from the definitions alone.
 //!
 //! It shares no line with what it is compared with, and no cleverness: each question is asked of one
-//! instant at a time, over windows of a few hundred milliseconds.
+//! instant at a time, over windows of a few hundred milliseconds (or of other units, where all that
+//! happens lies on a grid of them).
 
 use std::sync::Arc;
 
@@ -14,10 +15,10 @@ use crate::model::Party;
 
 /// What is said of one instant.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Said {
-    pub(super) kind: Kind,
-    pub(super) party: Option<Party>,
-    pub(super) code: Option<Arc<str>>,
+pub(crate) struct Said {
+    pub(crate) kind: Kind,
+    pub(crate) party: Option<Party>,
+    pub(crate) code: Option<Arc<str>>,
 }
 
 const NOTHING_KNOWN: Said = Said { kind: Kind::Unknown, party: None, code: None };
@@ -49,7 +50,7 @@ pub(super) fn said_at(at: i64, points: &[Point], interval: i64, maintenance: &[S
     NOTHING_KNOWN
 }
 
-pub(super) fn walk(
+pub(crate) fn walk(
     window: Span,
     points: &[Point],
     interval: i64,

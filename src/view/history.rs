@@ -204,6 +204,7 @@ pub fn imported(source: &str, counts: &[(String, u64, u64)]) -> Output {
     }
 }
 
-fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     crate::render::chart::Unit::Bytes.say(bytes as f64)
 }

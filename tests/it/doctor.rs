@@ -79,6 +79,7 @@ fn every_part_of_the_surroundings_is_looked_at() {
             "config_dir",
             "state_dir",
             "secret_files",
+            "history",
             "file_limit",
             "core_dumps",
             "terminal"
@@ -180,4 +181,51 @@ fn an_identity_that_others_can_read_is_a_warning() {
     fs::set_permissions(&identity, Permissions::from_mode(0o644)).unwrap();
     let (found, _) = told(home.doctor().env("FHIRCTL_AGE_IDENTITY_FILE", &identity));
     assert_eq!(check(&found, "secret_files")["status"], "warning");
+}
+
+#[test]
+fn the_history_is_told_with_its_shape_and_its_troubles() {
+    let home = Home::new();
+    let history = |home: &Home| {
+        let (found, _) = told(&mut home.doctor());
+        check(&found, "history").clone()
+    };
+    assert!(history(&home)["message"].as_str().unwrap().contains("none yet"));
+    home.inventory(0o600, "env:TOKEN");
+    let absent = history(&home);
+    assert_eq!(absent["status"], "healthy");
+    assert!(absent["message"].as_str().unwrap().contains("not there yet"), "{absent}");
+    let file = home.path("servers.history.db");
+    assert!(!file.exists(), "looking makes nothing");
+
+    fs::write(home.path("seen.csv"), "at,status\n2026-10-01T00:00:00Z,up\n").unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fhirctl"));
+        command.args(args).current_dir(home.dir.path()).env("HOME", home.dir.path());
+        command.env("XDG_STATE_HOME", home.path("state")).assert().success();
+    };
+    run(&["history", "import", "seen.csv", "--server", "a"]);
+    let fine = history(&home);
+    assert_eq!(fine["status"], "healthy", "{fine}");
+    let details = &fine["details"];
+    assert_eq!((&details["readings"], &details["servers"]), (&1.into(), &1.into()));
+    assert_eq!((&details["writable"], &details["segments_fit"]), (&true.into(), &true.into()));
+    assert_eq!(details["last_at"], "2026-10-01T00:00:00Z");
+    assert_eq!(details["kept_days"]["raw"], 120);
+    assert_eq!(details["place"], file.to_str().unwrap());
+
+    let sql = |text: &str| rusqlite::Connection::open(&file).unwrap().execute_batch(text).unwrap();
+    sql("UPDATE reading SET written = written - 432000000");
+    let waiting = history(&home);
+    assert_eq!(waiting["status"], "warning");
+    assert!(waiting["hint"].as_str().unwrap().contains("history compact"), "{waiting}");
+    run(&["history", "compact"]);
+    assert_eq!(history(&home)["status"], "healthy");
+    sql("UPDATE segment SET head_after = head_before");
+    let torn = history(&home);
+    assert_eq!(torn["status"], "critical");
+    assert!(torn["message"].as_str().unwrap().contains("do not follow"), "{torn}");
+    fs::write(&file, "no database").unwrap();
+    let (found, code) = told(&mut home.doctor());
+    assert_eq!((&check(&found, "history")["status"], code), (&"critical".into(), 2));
 }

@@ -3,6 +3,7 @@
 mod crash;
 mod engines;
 mod rolled;
+mod rough;
 mod trouble;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use tokio_postgres::{Config, NoTls, Socket};
 
 use super::tls::Tls;
 use super::{Line, Postgres, Raw, trouble};
+use crate::history::db::Mode;
 use crate::history::migrations::{self, Migration};
 use crate::history::place::{Host, Server};
 use crate::model::{Error, Result};
@@ -70,9 +71,7 @@ impl Postgres {
     }
 
     async fn migrate(&mut self) -> Result<()> {
-        let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
-        self.run(&begin).await?;
-        self.in_transaction = true;
+        self.begin(Mode::Write).await?;
         let result = self.migrate_locked().await;
         match result {
             Ok(()) => self.commit().await,
@@ -85,6 +84,7 @@ impl Postgres {
     }
 
     async fn migrate_locked(&mut self) -> Result<()> {
+        self.run(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
         // Somebody else may have been first.
         let version = self.version().await?.unwrap_or(0);
         migrations::is_known(MIGRATIONS, version)

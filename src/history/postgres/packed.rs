@@ -137,20 +137,16 @@ impl Postgres {
             return Ok(());
         }
         self.months.clear();
-        // The whole table first, as writers do; looked at again, since one may have been quicker. Where
-        // others are busy, the next sweep will do.
-        let dropped = self
+        // The whole table first, as writers do; looked at again, since one may have been quicker. Sent as
+        // one, it is one transaction. Where others are busy, the next sweep will do.
+        let _ = self
             .line
             .client
             .batch_execute(&format!(
-                "BEGIN; SET LOCAL lock_timeout = '1s'; LOCK TABLE reading IN ACCESS EXCLUSIVE MODE; \
-                 DO $$ BEGIN IF NOT EXISTS (SELECT FROM {name}) THEN DROP TABLE {name}; END IF; END $$; \
-                 COMMIT"
+                "SET LOCAL lock_timeout = '1s'; LOCK TABLE reading IN ACCESS EXCLUSIVE MODE; \
+                 DO $$ BEGIN IF NOT EXISTS (SELECT FROM {name}) THEN DROP TABLE {name}; END IF; END $$"
             ))
             .await;
-        if dropped.is_err() && !self.line.client.is_closed() {
-            return self.run("ROLLBACK").await;
-        }
         Ok(())
     }
 
@@ -191,6 +187,11 @@ impl Postgres {
         )
         .await
         .map(drop)
+    }
+
+    pub async fn delete_rollups(&mut self, server: i64, level: i64, at: Vec<i64>) -> Result<()> {
+        let sql = "DELETE FROM rollup WHERE server = $1 AND level = $2 AND at = ANY($3::bigint[])";
+        self.execute(sql, &[&server, &level, &at]).await.map(drop)
     }
 
     pub async fn late(&mut self, server: i64) -> Result<Vec<i64>> {

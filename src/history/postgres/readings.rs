@@ -131,8 +131,9 @@ impl Postgres {
 
     async fn attempt(&mut self, batch: &Batch) -> Raw<Attempt> {
         let line = &mut self.line;
-        line.client.batch_execute("BEGIN").await?;
+        // As in `begin`.
         self.in_transaction = true;
+        line.client.batch_execute("BEGIN").await?;
         // Waits for another writer of the same run, until that one has come through or given up.
         let run = line
             .query(
@@ -255,9 +256,10 @@ impl Postgres {
         let there: Option<bool> =
             self.value("SELECT to_regclass('fhirctl.' || $1::text) IS NOT NULL", &[&name]).await?;
         if there != Some(true) {
+            // Sent as one, it is one transaction, of which nothing stays open when it fails.
             self.run(&format!(
-                "BEGIN; SELECT pg_advisory_xact_lock({}); CREATE TABLE IF NOT EXISTS {name} \
-                 PARTITION OF reading FOR VALUES FROM ({from}) TO ({to}); COMMIT",
+                "SELECT pg_advisory_xact_lock({}); CREATE TABLE IF NOT EXISTS {name} \
+                 PARTITION OF reading FOR VALUES FROM ({from}) TO ({to})",
                 open::LOCK
             ))
             .await?;

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::{Postgres, Raw, head};
+use super::{Postgres, Raw, head, open};
 use crate::history::chain::Head;
 use crate::history::db::{Counts, SealRow};
 use crate::history::note::NoteRow;
@@ -32,6 +32,22 @@ impl Postgres {
                    ON CONFLICT DO NOTHING";
         let new = self.execute(sql, &[&seal.day, &digest, &seal.sealed_at, &seal.heads]).await?;
         Ok(new == 1)
+    }
+
+    /// The last day that is sealed, and when the first run that is kept was written.
+    pub async fn sealed_and_begun(&mut self) -> Result<(Option<i64>, Option<i64>)> {
+        let sql = "SELECT (SELECT max(day) FROM day_seal), \
+                   (SELECT at FROM run ORDER BY seq LIMIT 1)";
+        let rows = self.query(sql, &[]).await?;
+        let Some(row) = rows.first() else { return Ok((None, None)) };
+        let read = || -> Raw<_> { Ok((row.try_get(0)?, row.try_get(1)?)) };
+        read().map_err(|error| self.told(&error))
+    }
+
+    /// Whether nobody else looks after the history until this is dropped.
+    pub async fn claim(&mut self) -> Result<bool> {
+        let sql = "SELECT pg_try_advisory_lock($1)";
+        Ok(self.value(sql, &[&(open::LOCK + 1)]).await? == Some(true))
     }
 
     pub async fn notes(&mut self, server: Option<i64>, from: i64, to: i64) -> Result<Vec<NoteRow>> {

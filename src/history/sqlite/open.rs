@@ -1,11 +1,11 @@
-//! Opening the file: whose it is, which layout it has, and whether it is whole.
+//! Opening the file: whose it is, which layout it has, and whether it can be written.
 
-use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::fs::{Metadata, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::unistd::{AccessFlags, access};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Sqlite, rollback, trouble};
@@ -14,8 +14,6 @@ use crate::model::{Error, Result};
 
 /// `fhir` in ASCII, in the header of the file: what SQLite's `application_id` is for.
 const APPLICATION: i64 = 0x6668_6972;
-/// How long a writer waits for another one.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Pages of the log before they are brought into the file: pages that every run touches are written
 /// back once for many runs.
 const CHECKPOINT_PAGES: i64 = 8_000;
@@ -27,61 +25,84 @@ static MIGRATIONS: &[Migration] = &[Migration {
 
 impl Sqlite {
     /// Opens the file. `None` when it is not there and shall not be made.
-    pub async fn open(path: PathBuf, create: bool) -> Result<Option<Sqlite>> {
+    pub async fn open(path: PathBuf, create: bool, patience: Duration) -> Result<Option<Sqlite>> {
         let task = tokio::task::spawn_blocking(move || {
-            if !create && !path.is_file() {
+            let has_something = |file: Metadata| file.is_file() && file.len() > 0;
+            if !create && !std::fs::metadata(&path).is_ok_and(has_something) {
                 return Ok(None);
             }
-            let (connection, read_only) = connect(&path)?;
-            Ok(Some(Sqlite { path, connection: Some(connection), read_only }))
+            let (connection, read_only) = connect(&path, patience)?;
+            let connection = Some(connection);
+            Ok(Some(Sqlite { path, patience, connection, read_only, claim: None }))
         });
         task.await.map_err(|error| Error::internal(format!("history was not opened: {error}")))?
     }
 }
 
 /// A connection, and whether it can only read.
-pub(super) fn connect(path: &Path) -> Result<(Connection, bool)> {
-    // SQLite would make it readable by others.
-    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let read_only = match made {
-        Ok(_) => false,
-        Err(error) if path.is_file() => {
-            if !matches!(
-                error.kind(),
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-            ) {
-                return Err(Error::io("open the history", path, &error));
-            }
-            true
-        }
-        Err(error) => {
-            return Err(Error::cannot_create(path, &error).hint(
-                "name another file with --history sqlite:FILE, or record nothing: --no-record",
-            ));
-        }
-    };
-    look_twice(path)?;
-    let connection = if read_only {
-        reading(path)?
-    } else {
-        Connection::open(path).map_err(|e| trouble::told(path, &e))?
-    };
-    patiently(|| prepare(&connection, path, read_only)).map_err(|error| match error {
+///
+/// What is there is opened by SQLite alone: when a process closes any handle of a file, POSIX takes all
+/// of its locks on that file away, and another connection of this process may have some.
+pub(super) fn connect(path: &Path, patience: Duration) -> Result<(Connection, bool)> {
+    make(path)?;
+    let read_only = !is_writable(path);
+    let connection = if read_only { reading(path)? } else { writing(path)? };
+    let prepared = patiently(patience, |left| prepare(&connection, path, read_only, left));
+    prepared.map_err(|error| match error {
         Problem::Sql(error) => trouble::told(path, &error),
         Problem::Told(error) => error,
     })?;
+    connection.busy_timeout(patience).map_err(|error| trouble::told(path, &error))?;
     Ok((connection, read_only))
+}
+
+/// Makes the file where there is none; SQLite would make it readable by others.
+fn make(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    // A link that leads nowhere yet is followed.
+    options.write(true).create(true).truncate(false).create_new(!path.is_symlink()).mode(0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::cannot_create(path, &error)
+            .hint("name another file with --history sqlite:FILE, or record nothing: --no-record")),
+    }
+}
+
+/// Whether it can be written, and a log beside it.
+fn is_writable(path: &Path) -> bool {
+    let may_write = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
+    let real = real(path);
+    may_write(&real) && real.parent().is_none_or(may_write)
+}
+
+/// Where it leads to, if it is a link.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn writing(path: &Path) -> Result<Connection> {
+    Connection::open(path).map_err(|error| trouble::told(path, &error))
 }
 
 /// Without a log beside it the file is all there is, and can be read where nothing can be written.
 fn reading(path: &Path) -> Result<Connection> {
-    let log = PathBuf::from(format!("{}-wal", path.display()));
-    let whole = std::fs::metadata(log).map_or(true, |log| log.len() == 0);
+    let whole = std::fs::metadata(log_of(path)).map_or(true, |log| log.len() == 0);
     let escaped =
         path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let name = format!("file:{escaped}?mode=ro{}", if whole { "&immutable=1" } else { "" });
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(name, flags).map_err(|error| trouble::told(path, &error))
+}
+
+/// Where SQLite keeps what is not in the file yet.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = real(path).into_os_string();
+    log.push("-wal");
+    log.into()
 }
 
 enum Problem {
@@ -96,13 +117,17 @@ impl From<rusqlite::Error> for Problem {
 }
 
 /// Where SQLite gives up at once when somebody else is first: turning to the log, and its recovery.
-fn patiently(mut doing: impl FnMut() -> Result<(), Problem>) -> Result<(), Problem> {
-    let began = Instant::now();
+/// What is done is told how long it may still wait.
+fn patiently(
+    patience: Duration,
+    mut doing: impl FnMut(Duration) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let end = Instant::now() + patience;
     loop {
-        match doing() {
+        match doing(end.saturating_duration_since(Instant::now())) {
             Err(Problem::Sql(error))
                 if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-                    && began.elapsed() < PATIENCE =>
+                    && Instant::now() < end =>
             {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -111,9 +136,14 @@ fn patiently(mut doing: impl FnMut() -> Result<(), Problem>) -> Result<(), Probl
     }
 }
 
-fn prepare(connection: &Connection, path: &Path, read_only: bool) -> Result<(), Problem> {
+fn prepare(
+    connection: &Connection,
+    path: &Path,
+    read_only: bool,
+    patience: Duration,
+) -> Result<(), Problem> {
     rollback(connection);
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(patience)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "cache_size", -24_000)?;
     let is_ours = whose(connection, path)?;
@@ -127,12 +157,30 @@ fn prepare(connection: &Connection, path: &Path, read_only: bool) -> Result<(), 
         .map_err(|error| Problem::Told(error(path.display().to_string())))?
         && is_ours
     {
-        return Ok(());
+        return whole(connection, path);
     }
     if read_only {
         return Err(Problem::Told(trouble::read_only(path)));
     }
     migrate(connection, path)
+}
+
+/// Holds the length of the file against its own header: SQLite counts a page that is cut off as one, and
+/// would find out when it reads it.
+fn whole(connection: &Connection, path: &Path) -> Result<(), Problem> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    connection.execute_batch("BEGIN")?;
+    let says = (number("PRAGMA page_count")? * number("PRAGMA page_size")?).unsigned_abs();
+    // Within a transaction nobody takes the log away in which a part of it is.
+    let is_all = length(&log_of(path)) == 0;
+    let found = length(path);
+    rollback(connection);
+    if is_all && found < says {
+        let reason = format!("it is {found} bytes long where its header says {says}");
+        return Err(Problem::Told(trouble::damaged(path, &reason)));
+    }
+    Ok(())
 }
 
 /// Whether it is ours. A fresh one is nobody's.
@@ -163,54 +211,4 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), Problem> {
     })();
     rollback(connection);
     result
-}
-
-/// Looks again at what seems to be cut off: the last one to close a history brings its log into the file
-/// and takes the log away, and for a moment the header may be ahead of the rest.
-fn look_twice(path: &Path) -> Result<()> {
-    const LOOKS: usize = 4;
-    const APART: Duration = Duration::from_millis(50);
-    for _ in 1..LOOKS {
-        if look_at(path).is_ok() {
-            return Ok(());
-        }
-        std::thread::sleep(APART);
-    }
-    look_at(path)
-}
-
-/// Holds the file's own header against its size: SQLite would find out when it reads the missing part.
-fn look_at(path: &Path) -> Result<()> {
-    let mut header = Vec::new();
-    let file = File::open(path).map_err(|error| Error::io("open the history", path, &error))?;
-    (&file)
-        .take(100)
-        .read_to_end(&mut header)
-        .map_err(|error| Error::io("read the history", path, &error))?;
-    // Behind the header: a file that grows meanwhile is not too short.
-    let length = file.metadata().map_or(0, |meta| meta.len());
-    if header.is_empty() {
-        return Ok(());
-    }
-    if !header.starts_with(b"SQLite format 3\0") {
-        return Err(trouble::no_database(path));
-    }
-    let log = std::fs::metadata(format!("{}-wal", path.display())).map_or(0, |log| log.len());
-    let number = |at: usize, count: usize| {
-        header
-            .get(at..at + count)
-            .map(|bytes| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)))
-    };
-    let (Some(size), Some(pages)) = (number(16, 2), number(28, 4)) else {
-        return Err(trouble::damaged(path, "it ends within its header"));
-    };
-    // 1 stands for 65,536, which two bytes do not hold.
-    let size = if size == 1 { 65_536 } else { size };
-    if log == 0 && length < size * pages {
-        return Err(trouble::damaged(
-            path,
-            &format!("it is {length} bytes long where its header says {}", size * pages),
-        ));
-    }
-    Ok(())
 }

@@ -193,6 +193,19 @@ impl Sqlite {
         .await
     }
 
+    pub async fn delete_rollups(&mut self, server: i64, level: i64, at: Vec<i64>) -> Result<()> {
+        self.call(move |connection| {
+            let mut delete = connection.prepare_cached(
+                "DELETE FROM rollup WHERE server = ?1 AND level = ?2 AND at = ?3",
+            )?;
+            for at in at {
+                delete.execute([server, level, at])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     pub async fn late(&mut self, server: i64) -> Result<Vec<i64>> {
         self.call(move |connection| {
             let mut statement = connection

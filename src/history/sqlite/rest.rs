@@ -41,6 +41,19 @@ impl Sqlite {
         .await
     }
 
+    /// The last day that is sealed, and when the first run that is kept was written.
+    pub async fn sealed_and_begun(&mut self) -> Result<(Option<i64>, Option<i64>)> {
+        self.call(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT (SELECT max(day) FROM day_seal), \
+                     (SELECT at FROM run ORDER BY seq LIMIT 1)",
+                )?
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        })
+        .await
+    }
+
     pub async fn notes(&mut self, server: Option<i64>, from: i64, to: i64) -> Result<Vec<NoteRow>> {
         self.call(move |connection| {
             let mut statement = connection.prepare_cached(

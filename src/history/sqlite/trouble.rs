@@ -9,7 +9,8 @@ use crate::model::{Error, ErrorKind};
 pub(super) fn told(path: &Path, error: &rusqlite::Error) -> Error {
     let shown = path.display();
     let reason = reason(error);
-    match error.sqlite_error_code() {
+    let code = if is_full(error) { Some(ErrorCode::DiskFull) } else { error.sqlite_error_code() };
+    match code {
         Some(ErrorCode::DiskFull) => Error::new(
             ErrorKind::Resumable,
             format!("the disk is full: history in {shown} was not written"),
@@ -19,10 +20,7 @@ pub(super) fn told(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseCorrupt) => damaged(path, &reason),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::new(
             ErrorKind::Resumable,
-            format!(
-                "history in {shown} is locked by another process for more than {} s",
-                super::open::PATIENCE.as_secs()
-            ),
+            format!("history in {shown} is locked by another process, and stayed so"),
         )
         .hint("see who holds it (fuser, lsof), then run the same command again"),
         Some(ErrorCode::ReadOnly) => read_only(path),
@@ -63,6 +61,12 @@ pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     Error::new(ErrorKind::Data, format!("history in {} is damaged: {reason}", path.display()))
         .hint("restore it from a backup, or save what can be read: sqlite3 FILE .recover")
         .hint("or move it away, and the next run begins a new one; it is left as it is")
+}
+
+/// Where there is no room for what processes share of the log, SQLite tells it apart.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let shared = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+    error.sqlite_error().is_some_and(|error| error.extended_code == shared)
 }
 
 /// SQLite's words.

@@ -291,3 +291,23 @@ async fn readings_out_of_order_and_twice_come_in_order() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_is_packed_leaves_no_empty_partition_and_can_be_written_again() {
+    let Some(engine) = super::engines::on_postgres() else { return };
+    let Engine::Postgres(server, database) = &engine else { return };
+    let partitions = || {
+        let sql = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'fhirctl.reading'::regclass";
+        server.sql(&database.database, sql)
+    };
+    let store = engine.open().await;
+    // Over by the database's own clock, whenever this runs.
+    let begin = MONDAY - 400 * DAY;
+    for nth in 0..2 {
+        write_hours(&store, &["a"], begin + nth * HOUR, 1).await;
+        assert_eq!(partitions(), "1");
+        store.compact(instant(begin + DAY)).await.unwrap();
+        assert_eq!(partitions(), "0");
+    }
+    assert_whole(&store, 120).await;
+}
