@@ -298,14 +298,14 @@ impl<'a> Desk<'a> {
         let window = self.chosen.window;
         let output = match kind {
             ReportKind::Summary(_) => {
-                view::report::summary::output(self.head("summary"), self.added().await?)
+                view::report::summary::output(self.head("summary"), self.added(false).await?)
             }
             ReportKind::Performance(_) => {
-                let rows = self.added().await?;
+                let rows = self.added(true).await?;
                 view::report::performance::output(self.head("performance"), rows)
             }
             ReportKind::Errors(_) => {
-                view::report::errors::output(self.head("errors"), self.added().await?)
+                view::report::errors::output(self.head("errors"), self.added(false).await?)
             }
             ReportKind::Availability(_) => {
                 let mut all = Vec::new();
@@ -370,11 +370,16 @@ impl<'a> Desk<'a> {
         Ok((output, None))
     }
 
-    /// Figures by server, or by what servers are added up by, in the order of the inventory.
-    async fn added(&self) -> Result<Vec<report::Row>> {
+    /// Figures by server, or by what servers are added up by, in the order of the inventory; with
+    /// response times over time where they are wanted.
+    async fn added(&self, over_time: bool) -> Result<Vec<report::Row>> {
         let mut rows: Vec<report::Row> = Vec::new();
         for server in &self.servers {
-            let figures = report::figures(&self.store, server, self.chosen.window).await?;
+            let mut figures = report::figures(&self.store, server, self.chosen.window).await?;
+            if over_time {
+                let window = self.chosen.window;
+                figures.over_time = report::over_time(&self.store, server, window).await?;
+            }
             let name = match &self.args.group_by {
                 None => server.name.clone(),
                 Some(by) => by.of(server),

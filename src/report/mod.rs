@@ -16,7 +16,7 @@ mod standing;
 mod trends;
 
 pub use availability::{Availability, DayFigures, Expected, LEAST_COVERAGE, availability};
-pub use figures::{CheckLatency, Figures, daily, figures};
+pub use figures::{CheckLatency, Figures, daily, figures, over_time, step_ms};
 pub use incident::{Evidence, NoteFigures, Outage, incidents_of, key_of, parse_key};
 pub use proof::{Checked, CheckedPeriod, CheckedServer, Proof, prove};
 pub use row::Row;
