@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 
 use self::window::{Chosen, WindowArgs};
 use super::record::intervals;
@@ -59,9 +60,10 @@ pub enum ReportKind {
     Verify(VerifyArgs),
 }
 
-/// Recompute a proof from its own samples
+/// Recompute a proof from its own readings and terms
 ///
-/// The exit code is 0 when chain and figures are what the proof says, 65 when they are not.
+/// Chain, times, exclusions, verdicts and credits. The exit code is 0 when all of them are what the
+/// proof says, 65 when they are not.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// A file that --proof wrote
@@ -85,8 +87,8 @@ pub struct CommonArgs {
     #[arg(long)]
     pub fail_on_breach: bool,
 
-    /// Write the window's readings, the rules and the time up and down they come to into a file, for
-    /// `report verify` and for anybody's own program; exclusions of an agreement are not in it
+    /// Write readings, rules, the terms of each agreement and all that they come to into a file: for
+    /// `report verify`, and for anybody's own program
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
 
@@ -174,7 +176,7 @@ pub async fn run(args: &ReportArgs, context: &Context) -> Result<Outcome> {
     }
     let (output, verdict) = desk.report(&args.kind, for_vendor).await?;
     if let Some(path) = &common.proof {
-        let proof = desk.proof().await?;
+        let proof = desk.proof(&args.kind).await?;
         replace_file(path, proof.print()?.as_bytes())?;
     }
     let verdict = match verdict {
@@ -224,8 +226,8 @@ fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
 }
 
 /// Rolls up what is new. Who may only read gets the same figures from readings, more slowly.
-async fn prepare(store: &Store, inventory: &Inventory, context: &Context) {
-    if let Err(error) = store.roll_up(context.clock.now(), &intervals(inventory)).await {
+async fn prepare(store: &Store, inventory: &Inventory, context: &Context, now: Timestamp) {
+    if let Err(error) = store.roll_up(now, &intervals(inventory)).await {
         context.verbose(1, &format!("nothing was rolled up: {}", error.message));
     }
 }
@@ -239,18 +241,21 @@ struct Desk<'a> {
     servers: Vec<Server>,
     known: HashMap<String, Known>,
     chosen: Chosen,
+    /// One instant for report and proof.
+    now: Timestamp,
 }
 
 impl<'a> Desk<'a> {
     async fn open(args: &'a CommonArgs, context: &'a Context) -> Result<Desk<'a>> {
         let inventory = context.load_inventory()?;
-        let chosen = args.window.choose(context.clock.now())?;
+        let now = context.clock.now();
+        let chosen = args.window.choose(now)?;
         let servers = select(&inventory, &args.selector.selection())?;
         let servers = servers.into_iter().cloned().collect();
         let store = context.look_at_history(&inventory).await?;
-        prepare(&store, &inventory, context).await;
+        prepare(&store, &inventory, context, now).await;
         let known = report::known(&store).await?;
-        Ok(Desk { args, context, inventory, store, servers, known, chosen })
+        Ok(Desk { args, context, inventory, store, servers, known, chosen, now })
     }
 
     fn known(&self, server: &Server) -> Option<&Known> {
@@ -264,7 +269,7 @@ impl<'a> Desk<'a> {
     fn head(&self, kind: &'static str) -> view::report::Head {
         view::report::Head {
             kind,
-            generated_at: self.context.clock.now(),
+            generated_at: self.now,
             inventory: self.inventory.path.display().to_string(),
             history: self.store.place().to_string(),
             window: self.chosen.window,
@@ -297,14 +302,14 @@ impl<'a> Desk<'a> {
         let window = self.chosen.window;
         let output = match kind {
             ReportKind::Summary(_) => {
-                view::report::summary::output(self.head("summary"), self.added().await?)
+                view::report::summary::output(self.head("summary"), self.added(false).await?)
             }
             ReportKind::Performance(_) => {
-                let rows = self.added().await?;
+                let rows = self.added(true).await?;
                 view::report::performance::output(self.head("performance"), rows)
             }
             ReportKind::Errors(_) => {
-                view::report::errors::output(self.head("errors"), self.added().await?)
+                view::report::errors::output(self.head("errors"), self.added(false).await?)
             }
             ReportKind::Availability(_) => {
                 let mut all = Vec::new();
@@ -371,12 +376,16 @@ impl<'a> Desk<'a> {
         Ok((output, None))
     }
 
-    /// Figures by server, or by what servers are added up by, in the order of the inventory.
-    async fn added(&self) -> Result<Vec<report::Row>> {
+    /// Figures by server, or by what servers are added up by, in the order of the inventory; with
+    /// response times over time where they are wanted.
+    async fn added(&self, over_time: bool) -> Result<Vec<report::Row>> {
         let mut rows: Vec<report::Row> = Vec::new();
         for server in &self.servers {
-            let window = self.chosen.window;
-            let figures = report::figures(&self.store, server, self.known(server), window).await?;
+            let (known, window) = (self.known(server), self.chosen.window);
+            let mut figures = report::figures(&self.store, server, known, window).await?;
+            if over_time {
+                figures.over_time = report::over_time(&self.store, known, window).await?;
+            }
             let name = match &self.args.group_by {
                 None => server.name.clone(),
                 Some(by) => by.of(server),
@@ -390,7 +399,7 @@ impl<'a> Desk<'a> {
     }
 
     async fn agreed(&self) -> Result<Vec<report::Agreed>> {
-        let now = self.context.clock.now().as_millisecond();
+        let now = self.now.as_millisecond();
         // Where nobody names a window, it is the period that is running.
         let window = match self.chosen.is_said {
             true => self.chosen.window,
@@ -404,10 +413,17 @@ impl<'a> Desk<'a> {
         Ok(all)
     }
 
-    async fn proof(&self) -> Result<Proof> {
-        let now = self.context.clock.now();
+    async fn proof(&self, kind: &ReportKind) -> Result<Proof> {
+        // Where nobody names a window, agreements are proven for what is running of their periods.
+        let running = match kind {
+            ReportKind::Sla(_) if !self.chosen.is_said => {
+                report::running(&self.servers, self.now.as_millisecond())?
+            }
+            _ => None,
+        };
         let servers: Vec<&Server> =
             self.servers.iter().filter(|server| self.is_known(server)).collect();
-        report::prove(&self.store, &servers, self.chosen.window, now).await
+        let window = running.unwrap_or(self.chosen.window);
+        report::prove(&self.store, &servers, window, self.now).await
     }
 }

@@ -7,11 +7,14 @@ use crate::inventory::edit::{Op, Path, Step};
 use crate::inventory::{Group, Layer};
 use crate::model::MonitoringPolicy;
 use crate::model::server::Contact;
+use crate::model::text::span;
+use crate::stats::window::Period;
 
 pub(super) const RULES: &[ServerRule] = &[
     ("contact.missing", contact_missing),
     ("support.missing", support_missing),
     ("thresholds.missing", thresholds_missing),
+    ("retention.too-short", retention_too_short),
     ("monitoring.forbidden", monitoring_forbidden),
     ("monitoring.not-agreed", monitoring_not_agreed),
     ("monitoring.too-often", monitoring_too_often),
@@ -24,6 +27,7 @@ pub(super) const GROUP_RULES: &[GroupRule] = &[("group.single-member", single_me
 
 /// After this long a window without an end was forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn contact_missing(subject: &Subject<'_>, notes: &mut Notes<'_>) {
     let Contact { name, email, phone, portal: _, account: _ } = &subject.server.contact;
@@ -46,6 +50,38 @@ fn thresholds_missing(subject: &Subject<'_>, notes: &mut Notes<'_>) {
         survey.said(subject.index, "thresholds").is_some_and(|said| said.layer <= Layer::Defaults);
     if has_sla && !own {
         notes.add(subject.at("sla"), "an sla, and no thresholds to match");
+    }
+}
+
+/// A breach is decided from readings. Those of a finished period are needed until the next one is over:
+/// its report is made in that time, and disputed.
+fn retention_too_short(subject: &Subject<'_>, notes: &mut Notes<'_>) {
+    let Some(agreement) = &subject.server.agreement else { return };
+    let period = match &agreement.period {
+        Some(text) => Period::find(text),
+        None => Some(Period::CalendarMonth),
+    };
+    let Some(period) = period else { return };
+    let needed = DAY * 2 * period.longest_days();
+    let kept = subject.input.inventory.history.retention.raw;
+    if kept < needed {
+        notes.add(
+            subject.at("sla"),
+            format!(
+                "an sla by {}, and readings are let go of after {}; history.retention.raw has to be {}, two of its periods",
+                period.as_str(),
+                days(kept),
+                days(needed)
+            ),
+        );
+    }
+}
+
+/// Such as `120d`; what is no number of whole days as it is.
+fn days(length: Duration) -> String {
+    match length.as_secs() {
+        seconds if seconds % DAY.as_secs() == 0 => format!("{}d", seconds / DAY.as_secs()),
+        _ => span(length),
     }
 }
 

@@ -62,6 +62,10 @@ fn each_rule_finds_what_it_is_for_and_nothing_else() {
         ("support.missing", "support: {account: '1'}".into(), "support: {portal: 'https://help.example.org'}".into()),
         ("thresholds.missing", "sla: {availability: 99%}".into(), "sla: {availability: 99%}, thresholds: {search: {warning: 1s}}".into()),
         ("thresholds.missing", "vendor: hapi-public, sla: {availability: 99%}".into(), "vendor: hapi-public".into()),
+        ("retention.too-short", "sla: {availability: 99%, period: calendar-quarter}".into(), "sla: {availability: 99%}".into()),
+        ("retention.too-short", "sla: {availability: 99%, period: rolling-90d}|history: {retention: {raw: 179d}}".into(), "sla: {availability: 99%, period: rolling-90d}|history: {retention: {raw: 180d}}".into()),
+        ("retention.too-short", "sla: {availability: 99%}|history: {retention: {raw: 12h}}".into(), "sla: {availability: 99%, period: calendar-year}|history: {retention: {raw: 732d}}".into()),
+        ("retention.too-short", "|defaults: {sla: {period: calendar-year}}".into(), "|history: {retention: {raw: 12h}}".into()),
         ("group.single-member", "|groups: [{name: g, members: [a]}]".into(), "|  - {name: b, url: 'https://b.example.org'}\ngroups: [{name: g, members: [a, b]}]".into()),
         ("privacy.identifier-in-query", "checks: {search: ['Patient?family=Smith']}".into(), "checks: {search: ['Patient?_summary=count']}".into()),
         ("privacy.identifier-in-query", "checks: {assert: [{query: 'Observation?patient=1', expression: 'total > 0'}]}".into(), "checks: {assert: [{query: 'Observation?patient=1', expression: 'total > 0'}], read: [{ref: Patient/1, synthetic: true}]}".into()),
@@ -131,6 +135,18 @@ fn a_certificate_is_judged_by_the_bounds_of_its_server() {
     }
     let nothing = severities("tls.certificate-near-end", "", &Known::default());
     assert!(nothing.is_empty(), "nothing known is nothing said");
+}
+
+#[test]
+fn what_is_kept_too_shortly_is_told_with_what_it_takes() {
+    let entry = inventory("sla: {availability: 99%, period: calendar-quarter}");
+    let found = findings(&entry, &Known::default(), None);
+    let found = found.iter().find(|finding| finding.rule.id == "retention.too-short").unwrap();
+    assert_eq!(found.about, About::Server("a".into()));
+    assert_eq!(found.location.key.as_deref(), Some("servers[0].sla"));
+    for word in ["calendar-quarter", "after 120d", "history.retention.raw", "184d"] {
+        assert!(found.message.contains(word), "{}", found.message);
+    }
 }
 
 #[test]

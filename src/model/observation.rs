@@ -149,6 +149,13 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [State; 3] = [State::Active, State::Maintenance, State::Inactive];
+
+    #[must_use]
+    pub fn find(text: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

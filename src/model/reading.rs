@@ -4,13 +4,14 @@
 //! hash chain of its server is made of. It holds our words only: no patient data, no secret, and
 //! nothing that a server said.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Observation, Party, ServerReport, State, Status};
+
+mod text;
 
 /// One run's results of one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,51 +137,6 @@ impl Reading {
             samples: report.checks.iter().map(Sample::of).collect(),
         })
     }
-
-    /// The text that the hash chain is made of: a line `r` for the reading, a line `s` for each sample
-    /// and, behind one that is not healthy, a line `d` with its details. Fields are parted by `|`; `-`
-    /// is a field that is not there.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::with_capacity(160 + self.samples.len() * 120);
-        let mut line = Line::new(&mut text, "r");
-        line.word(&format!("{:.3}", self.at));
-        line.word(self.origin.as_str());
-        line.word(self.state.as_str());
-        line.word(self.status.as_str());
-        line.maybe(self.code.as_deref());
-        line.maybe(self.party.map(Party::as_str));
-        line.number(Some(self.duration_us));
-        line.end();
-        for sample in &self.samples {
-            let mut line = Line::new(&mut text, "s");
-            line.word(&sample.check);
-            line.word(sample.status.as_str());
-            line.maybe(sample.code.as_deref());
-            line.maybe(sample.party.map(Party::as_str));
-            line.number(Some(u64::from(sample.counts)));
-            line.number(Some(sample.attempts.into()));
-            line.number(Some(sample.duration_us));
-            for phase in sample.phases.all() {
-                line.number(phase);
-            }
-            line.number(sample.http_status.map(u64::from));
-            line.number(Some(sample.wire_bytes));
-            line.maybe(sample.issue.as_deref());
-            line.end();
-            if sample.status != Status::Healthy
-                && let Some(detail) = &sample.detail
-            {
-                let mut line = Line::new(&mut text, "d");
-                line.word(&detail.message);
-                line.maybe(detail.request_id.as_deref());
-                line.maybe(detail.server_request_id.as_deref());
-                line.maybe(detail.remote_address.as_deref());
-                line.end();
-            }
-        }
-        text
-    }
 }
 
 impl Sample {
@@ -227,56 +183,6 @@ impl Phases {
     pub const NAMES: [&'static str; 5] = ["dns", "connect", "tls", "first_byte", "transfer"];
 }
 
-/// A line of fields, each escaped.
-struct Line<'a>(&'a mut String);
-
-impl Line<'_> {
-    fn new<'a>(text: &'a mut String, kind: &str) -> Line<'a> {
-        text.push_str(kind);
-        Line(text)
-    }
-
-    fn word(&mut self, word: &str) {
-        self.0.push('|');
-        if word == "-" {
-            // A dash that is there is not one that stands for nothing.
-            self.0.push_str("\\-");
-            return;
-        }
-        if !word.bytes().any(|byte| matches!(byte, b'|' | b'\\' | b'\n')) {
-            self.0.push_str(word);
-            return;
-        }
-        for c in word.chars() {
-            match c {
-                '|' => self.0.push_str("\\p"),
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                c => self.0.push(c),
-            }
-        }
-    }
-
-    fn maybe(&mut self, word: Option<&str>) {
-        match word {
-            Some(word) => self.word(word),
-            None => self.0.push_str("|-"),
-        }
-    }
-
-    fn number(&mut self, number: Option<u64>) {
-        match number {
-            // Writing to a text does not fail.
-            Some(number) => drop(write!(self.0, "|{number}")),
-            None => self.0.push_str("|-"),
-        }
-    }
-
-    fn end(self) {
-        self.0.push('\n');
-    }
-}
-
 /// Cut to the millisecond, which is what history keeps.
 #[must_use]
 pub fn to_millis(at: Timestamp) -> Timestamp {
@@ -290,50 +196,4 @@ pub fn to_millis(at: Timestamp) -> Timestamp {
 )]
 fn micros(ms: f64) -> u64 {
     (ms * 1000.0).round() as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_of_a_reading_is_told_field_by_field() {
-        let at: Timestamp = "2026-11-01T00:00:00.5Z".parse().unwrap();
-        let reading = Reading {
-            server: "a".into(),
-            at,
-            run: Uuid::nil(),
-            origin: Origin::Check,
-            vantage: None,
-            state: State::Active,
-            status: Status::Critical,
-            code: Some("tcp.refused".into()),
-            party: Some(Party::Vendor),
-            duration_us: 1500,
-            samples: vec![Sample {
-                check: "metadata".into(),
-                status: Status::Critical,
-                code: Some("tcp.refused".into()),
-                party: Some(Party::Vendor),
-                counts: true,
-                attempts: 1,
-                duration_us: 1400,
-                phases: Phases { connect_us: Some(3), ..Phases::default() },
-                http_status: None,
-                wire_bytes: 0,
-                issue: None,
-                detail: Some(Box::new(Detail {
-                    message: "a|b\\c\nd".into(),
-                    request_id: Some("-".into()),
-                    ..Detail::default()
-                })),
-            }],
-        };
-        assert_eq!(
-            reading.text(),
-            "r|2026-11-01T00:00:00.500Z|check|active|critical|tcp.refused|vendor|1500\n\
-             s|metadata|critical|tcp.refused|vendor|1|1|1400|-|3|-|-|-|-|0|-\n\
-             d|a\\pb\\\\c\\nd|\\-|-|-\n"
-        );
-    }
 }

@@ -14,6 +14,14 @@ pub enum Status {
 }
 
 impl Status {
+    pub const ALL: [Status; 4] =
+        [Status::Healthy, Status::Warning, Status::Critical, Status::Unknown];
+
+    #[must_use]
+    pub fn find(text: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
     /// The worse of two: critical, then unknown, then warning, then healthy.
     #[must_use]
     pub fn worse(self, other: Status) -> Status {

@@ -1,5 +1,7 @@
 //! Counts and response times of a window: whole hours and days from roll-ups, the rest from readings.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -7,7 +9,7 @@ use super::seen::{Seen, windows_of};
 use crate::history::{Known, Level, Rollup, Store};
 use crate::model::{Result, Server};
 use crate::stats::error::Breakdown;
-use crate::stats::latency::{Digest, Latency};
+use crate::stats::latency::{Digest, Latency, took_time};
 use crate::stats::span::{Span, Spans};
 use crate::stats::uptime::{Totals, timeline};
 
@@ -25,6 +27,9 @@ pub struct CheckLatency {
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     pub rollup: Rollup,
+    /// Response times of all checks together, by the beginning of each hour or day; empty where nobody
+    /// asked for them ([`over_time`]).
+    pub over_time: BTreeMap<i64, Digest>,
 }
 
 impl Figures {
@@ -68,11 +73,16 @@ impl Figures {
     /// Those of another server are added.
     pub fn merge(&mut self, other: &Figures) {
         self.rollup.merge(&other.rollup);
+        for (at, part) in &other.over_time {
+            self.over_time.entry(*at).or_default().merge(part);
+        }
     }
 }
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
+/// Up to so long a window is told by hours.
+const SHORT_MS: i64 = 3 * DAY_MS;
 
 /// Adds up a window: days and hours that are rolled up, and the readings of what is left at its ends.
 ///
@@ -88,7 +98,7 @@ pub async fn figures(
     known: Option<&Known>,
     window: Span,
 ) -> Result<Figures> {
-    let parts = parts(store, known, window).await?;
+    let parts = parts(store, known, window, Level::Day).await?;
     let mut figures = Figures::default();
     for (_, part) in &parts.rolled {
         figures.rollup.merge(part);
@@ -136,7 +146,7 @@ pub async fn daily(
     known: Option<&Known>,
     window: Span,
 ) -> Result<Vec<(i64, Rollup)>> {
-    let parts = parts(store, known, window).await?;
+    let parts = parts(store, known, window, Level::Day).await?;
     let mut all = parts.rolled;
     if known.is_some() {
         for edge in parts.edges {
@@ -167,6 +177,49 @@ pub async fn daily(
     Ok(days)
 }
 
+/// The length of the parts that [`over_time`] tells of a window: hours of a short one, days of others.
+#[must_use]
+pub fn step_ms(window: Span) -> i64 {
+    if window.ms() <= SHORT_MS { HOUR_MS } else { DAY_MS }
+}
+
+/// Response times of all checks together, by the beginning of each hour or day (UTC) that has any.
+///
+/// # Errors
+/// When the history cannot be read.
+pub async fn over_time(
+    store: &Store,
+    known: Option<&Known>,
+    window: Span,
+) -> Result<BTreeMap<i64, Digest>> {
+    let step = step_ms(window);
+    let coarsest = if step == HOUR_MS { Level::Hour } else { Level::Day };
+    let parts = parts(store, known, window, coarsest).await?;
+    let begin = |at: i64| at.div_euclid(step) * step;
+    let mut all: BTreeMap<i64, Digest> = BTreeMap::new();
+    for (at, part) in &parts.rolled {
+        for phased in part.latencies.values() {
+            all.entry(begin(*at)).or_default().merge(&phased.total);
+        }
+    }
+    for edge in parts.edges {
+        let (Some(known), edge) = (known, edge.span) else { continue };
+        store
+            .readings(&known.name, edge.from..edge.to, |reading| {
+                let at = reading.at.as_millisecond();
+                for sample in reading.samples.iter().filter(|sample| took_time(sample)) {
+                    if edge.contains(at) {
+                        all.entry(begin(at)).or_default().add(sample.duration_us);
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+    }
+    all.retain(|_, part| part.count() > 0);
+    Ok(all)
+}
+
 /// A window cut into what is rolled up and what is not.
 #[derive(Default)]
 struct Parts {
@@ -184,7 +237,12 @@ struct Edge {
     interval_ms: Option<i64>,
 }
 
-async fn parts(store: &Store, known: Option<&Known>, window: Span) -> Result<Parts> {
+async fn parts(
+    store: &Store,
+    known: Option<&Known>,
+    window: Span,
+    coarsest: Level,
+) -> Result<Parts> {
     let whole = Parts { rolled: Vec::new(), edges: vec![Edge { span: window, interval_ms: None }] };
     let Some(known) = known else { return Ok(whole) };
     let up = |at: i64, step: i64| at.saturating_add(step - 1).div_euclid(step) * step;
@@ -196,7 +254,7 @@ async fn parts(store: &Store, known: Option<&Known>, window: Span) -> Result<Par
         return Ok(whole);
     }
     let days = Span::new(up(hours.from, DAY_MS), down(hours.to, DAY_MS));
-    let wanted = if days.is_empty() {
+    let wanted = if days.is_empty() || coarsest == Level::Hour {
         vec![(Level::Hour, hours.from..hours.to)]
     } else {
         vec![

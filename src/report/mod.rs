@@ -16,13 +16,15 @@ mod standing;
 mod trends;
 
 pub use availability::{Availability, DayFigures, Expected, LEAST_COVERAGE, availability};
-pub use figures::{CheckLatency, Figures, daily, figures};
+pub use figures::{CheckLatency, Figures, daily, figures, over_time, step_ms};
 pub use incident::{Evidence, NoteFigures, Outage, incidents_of, key_of, parse_key};
-pub use proof::{Checked, CheckedServer, Proof, prove};
+pub use proof::{Checked, CheckedPeriod, CheckedServer, Proof, prove};
 pub use row::Row;
 pub use security::{SecurityEvent, security};
 pub use seen::{Interval, IntervalSource, Seen, expected_interval, known, known_names};
-pub use sla::{Agreed, Burned, PeriodFigures, Planned, Settled, Terms, settle, sla, worst};
+pub use sla::{
+    Agreed, Burned, PeriodFigures, Planned, Settled, Terms, running, settle, sla, worst,
+};
 pub use standing::{Budget, Standing, standing};
 pub use trends::{Line, Metric, trends};
 

@@ -2,19 +2,26 @@
 //! Whoever doubts a figure recomputes it from the file alone.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::seen::{Seen, expected_interval};
-use super::sla::objective;
+use super::seen::{Look, Seen, cut, expected_interval, wide};
+use super::sla::{Planned, Terms, margin_ms, planned};
 use super::{FORMULA, instant};
 use crate::history::Store;
-use crate::model::{Error, ErrorKind, Result, Server};
+use crate::model::{Error, ErrorKind, Reading, Result, Server};
+use crate::stats::latency::took_time;
+use crate::stats::sla::{Percent, Verdict};
 use crate::stats::span::{Span, Spans};
 use crate::stats::uptime::{Kind, Point, Rule, Totals, timeline};
+
+mod agreement;
+
+pub use agreement::{ProvenAgreement, ProvenPeriod};
 
 /// The file of `--proof`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -41,18 +48,27 @@ pub struct Proof {
 #[serde(deny_unknown_fields)]
 pub struct Proven {
     pub name: String,
+    /// How often the inventory says that it is looked at; null where it does not, and the interval is
+    /// the median gap between readings.
+    pub scheduled_ms: Option<i64>,
+    /// Planned work as it was entered.
+    pub maintenance: Vec<Planned>,
+    pub chain: Chain,
+    /// The text of each reading, in the order of writing; `head = SHA-256(head before, text)`.
+    pub readings: Vec<String>,
     /// How often a reading is expected.
     pub interval_ms: i64,
     /// A reading holds until the next one when that comes within so many intervals.
     pub tolerance: f64,
-    /// Time that counts, as pairs of milliseconds since the epoch, `[from, to)`.
+    /// Time of the window that counts: within service hours, where some were agreed; as pairs of
+    /// milliseconds since the epoch, `[from, to)`.
     pub counted: Vec<[i64; 2]>,
-    /// Planned time within it.
+    /// Planned time of the window: readings that were taken in maintenance, and what was entered.
     pub planned: Vec<[i64; 2]>,
-    pub chain: Chain,
-    /// The text of each reading, in the order of writing; `head = SHA-256(head before, text)`.
-    pub readings: Vec<String>,
+    /// What the window comes to, whatever was agreed of it.
     pub result: Outcome,
+    /// What was agreed, and what each period comes to by it; null where nothing was.
+    pub agreement: Option<ProvenAgreement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +93,10 @@ pub struct Outcome {
     pub down_ms: i64,
     pub unknown_ms: i64,
     pub maintenance_ms: i64,
+    /// Down time of parties that an agreement leaves out.
+    pub excluded_ms: i64,
+    /// What availability is a share of: up, degraded and down.
+    pub judged_ms: i64,
     /// (up + degraded) ÷ (up + degraded + down) in millionths, rounded down: whole numbers are the
     /// same in every language. Null when nothing is known.
     pub availability_millionths: Option<i64>,
@@ -107,12 +127,29 @@ pub struct CheckedServer {
     pub readings: usize,
     pub availability: Option<f64>,
     pub coverage: Option<f64>,
+    pub periods: Vec<CheckedPeriod>,
     pub verified: bool,
+}
+
+/// One period of an agreement, as it was recomputed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CheckedPeriod {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Not over yet when the proof was made.
+    pub running: bool,
+    pub verdict: Verdict,
+    pub objective: Option<Percent>,
+    pub availability: Option<f64>,
+    pub coverage: Option<f64>,
+    pub credit_due: Option<Percent>,
 }
 
 const SCHEMA: &str = "fhirctl/proof/v1";
 /// A larger file is refused unread.
 const MAX_BYTES: u64 = 4 << 30;
+/// A century: no longer window is asked for, and no server is looked at more seldom.
+const LONGEST_MS: i64 = 36_525 * 86_400_000;
 
 /// Writes down what a window of some servers comes to, and from what.
 ///
@@ -126,7 +163,7 @@ pub async fn prove(
 ) -> Result<Proof> {
     let mut proven = Vec::with_capacity(servers.len());
     for server in servers {
-        proven.push(prove_one(store, server, window).await?);
+        proven.push(prove_one(store, server, window, now.as_millisecond()).await?);
     }
     let days = instant(window.from).strftime("%F").to_string()
         ..=instant(window.to).strftime("%F").to_string();
@@ -150,41 +187,54 @@ pub async fn prove(
     Ok(proof)
 }
 
-async fn prove_one(store: &Store, server: &Server, window: Span) -> Result<Proven> {
-    let seen = Seen::load(store, server, true, window, 0).await?;
-    let reach = seen.rule.reach_ms();
-    let wide = window.from.saturating_sub(reach)..window.to.saturating_add(reach);
-    let chained = store.chained(&server.name, wide).await?;
-    let counted = match &server.agreement {
-        Some(agreement) => {
-            let terms = objective(agreement)?;
-            terms.hours.spans(window, &terms.zone, &terms.holidays)
+async fn prove_one(store: &Store, server: &Server, window: Span, now: i64) -> Result<Proven> {
+    let terms = server.agreement.as_ref().map(Terms::of).transpose()?;
+    let scheduled_ms = expected_interval(server);
+    let mut all = wide(window, scheduled_ms, 0);
+    if let Some(terms) = &terms {
+        let objective = terms.objective()?;
+        for period in agreement::windows(&objective, window, now) {
+            let period = wide(period, scheduled_ms, margin_ms(&objective));
+            all = Span::new(all.from.min(period.from), all.to.max(period.to));
         }
-        None => Spans::one(window),
-    };
-    let pairs = |spans: &Spans| spans.iter().map(|span| [span.from, span.to]).collect();
+    }
+    let from = first_look(store, &server.name, all.from).await?;
+    let chained = store.chained(&server.name, from..all.to).await?;
     let mut proven = Proven {
         name: server.name.clone(),
-        interval_ms: expected_interval(server).unwrap_or(seen.interval.interval_ms),
-        tolerance: seen.rule.tolerance,
-        counted: pairs(&counted),
-        planned: pairs(&seen.planned.clip(window)),
+        scheduled_ms,
+        maintenance: planned(server, all),
         chain: Chain {
             name: chained.born,
             position: chained.position,
             before: chained.before,
             after: chained.after,
         },
-        readings: chained.readings.iter().map(crate::model::Reading::text).collect(),
+        readings: chained.readings.iter().map(Reading::text).collect(),
+        interval_ms: 0,
+        tolerance: Rule::TOLERANCE,
+        counted: Vec::new(),
+        planned: Vec::new(),
         result: Outcome::of(&Totals::default()),
+        agreement: terms.map(|terms| ProvenAgreement { terms, periods: Vec::new() }),
     };
-    let (outcome, problems) = proven.recompute(window);
-    if let Some(problem) = problems.first() {
-        return Err(Error::new(ErrorKind::Data, format!("no proof can be made: {problem}"))
-            .hint("fhirctl history verify says where the history is not as it was written"));
-    }
-    proven.result = outcome;
+    proven.settle(window, now).map_err(|error| {
+        Error::new(ErrorKind::Data, format!("no proof can be made: {}", error.message))
+            .hint("fhirctl history verify says where the history is not as it was written")
+    })?;
     Ok(proven)
+}
+
+/// When the last reading before an instant was taken, since it may hold beyond it.
+async fn first_look(store: &Store, server: &str, before: i64) -> Result<i64> {
+    let mut first = before;
+    store
+        .points(server, before..before.saturating_add(1), |point| {
+            first = first.min(point.at);
+            Ok(())
+        })
+        .await?;
+    Ok(first)
 }
 
 impl Proof {
@@ -229,7 +279,7 @@ impl Proof {
         Ok(hex(&Sha256::digest(value.to_string())))
     }
 
-    /// Recomputes everything from the samples.
+    /// Recomputes everything from the readings and the terms.
     #[must_use]
     pub fn verify(&self) -> Checked {
         let window = Span::new(self.from.as_millisecond(), self.to.as_millisecond());
@@ -240,77 +290,248 @@ impl Proof {
             Ok(_) => checked.problems.push("the document is not what its digest says".to_owned()),
             Err(error) => checked.problems.push(error.message),
         }
+        if window.ms() > LONGEST_MS {
+            checked.problems.push("the window is longer than a century".to_owned());
+            return checked;
+        }
         for server in &self.servers {
-            let (outcome, mut problems) = server.recompute(window);
-            if outcome != server.result {
-                problems.push(format!(
-                    "{}: the readings come to {} ms down and {} ms up, the proof says {} and {}",
-                    server.name,
-                    outcome.down_ms,
-                    outcome.up_ms,
-                    server.result.down_ms,
-                    server.result.up_ms
-                ));
-            }
-            checked.servers.push(CheckedServer {
-                name: server.name.clone(),
-                readings: server.readings.len(),
-                availability: outcome.availability_millionths.map(|share| share as f64 / 1e6),
-                coverage: outcome.coverage_millionths.map(|share| share as f64 / 1e6),
-                verified: problems.is_empty(),
-            });
+            let (one, mut problems) = server.check(window, self.generated_at.as_millisecond());
+            checked.servers.push(one);
             checked.problems.append(&mut problems);
         }
         checked
     }
 }
 
+/// What the readings of a server come to.
+struct Reckoned {
+    interval_ms: i64,
+    counted: Vec<[i64; 2]>,
+    planned: Vec<[i64; 2]>,
+    result: Outcome,
+    periods: Vec<ProvenPeriod>,
+}
+
 impl Proven {
-    /// What the readings come to, and what is wrong with them.
-    fn recompute(&self, window: Span) -> (Outcome, Vec<String>) {
-        let mut problems = Vec::new();
+    /// Fills in what the readings come to.
+    fn settle(&mut self, window: Span, now: i64) -> Result<()> {
+        if let Some(problem) = self.breach() {
+            return Err(Error::new(ErrorKind::Data, problem));
+        }
+        let reckoned = self.reckon(window, now)?;
+        self.interval_ms = reckoned.interval_ms;
+        self.counted = reckoned.counted;
+        self.planned = reckoned.planned;
+        self.result = reckoned.result;
+        if let Some(agreement) = &mut self.agreement {
+            agreement.periods = reckoned.periods;
+        }
+        Ok(())
+    }
+
+    /// Recomputes what is said of a server, and tells what is not so.
+    fn check(&self, window: Span, now: i64) -> (CheckedServer, Vec<String>) {
+        let mut problems: Vec<String> = self.breach().into_iter().collect();
+        let mut checked = CheckedServer {
+            name: self.name.clone(),
+            readings: self.readings.len(),
+            availability: None,
+            coverage: None,
+            periods: Vec::new(),
+            verified: false,
+        };
+        match self.reckon(window, now) {
+            Ok(reckoned) => {
+                problems.extend(self.differences(&reckoned));
+                let objective =
+                    self.agreement.as_ref().and_then(|agreement| agreement.terms.availability);
+                checked.availability = share(reckoned.result.availability_millionths);
+                checked.coverage = share(reckoned.result.coverage_millionths);
+                checked.periods = reckoned
+                    .periods
+                    .iter()
+                    .map(|period| CheckedPeriod {
+                        from: period.from,
+                        to: period.to,
+                        running: period.until < period.to,
+                        verdict: period.verdict,
+                        objective,
+                        availability: share(period.result.availability_millionths),
+                        coverage: share(period.result.coverage_millionths),
+                        credit_due: period.credit_due,
+                    })
+                    .collect();
+            }
+            Err(error) => problems.push(error.message),
+        }
+        checked.verified = problems.is_empty();
+        (checked, problems)
+    }
+
+    /// What is wrong with the chain.
+    fn breach(&self) -> Option<String> {
         let mut head = unhex(&self.chain.before).unwrap_or_default();
         if head.len() != 32 {
-            problems.push(format!("{}: the chain begins with no hash", self.name));
+            return Some(format!("{}: the chain begins with no hash", self.name));
         }
-        let mut points = Vec::with_capacity(self.readings.len());
-        for (index, text) in self.readings.iter().enumerate() {
+        for text in &self.readings {
             head = Sha256::new().chain_update(&head).chain_update(text).finalize().to_vec();
-            match point(text) {
-                Some(Some(point)) => points.push(point),
-                Some(None) => {}
-                None => problems.push(format!("{}: reading {index} cannot be read", self.name)),
-            }
         }
-        if hex(&head) != self.chain.after {
-            problems.push(format!("{}: the readings are not those of the chain", self.name));
+        let is_whole = hex(&head) == self.chain.after;
+        (!is_whole).then(|| format!("{}: the readings are not those of the chain", self.name))
+    }
+
+    /// What the readings come to by the rules and the terms.
+    fn reckon(&self, window: Span, now: i64) -> Result<Reckoned> {
+        let wrong = |what: &str| Error::new(ErrorKind::Data, format!("{}: {what}", self.name));
+        if self.scheduled_ms.is_some_and(|ms| !(1..=LONGEST_MS).contains(&ms)) {
+            return Err(wrong("so often no server is looked at"));
         }
-        let rule = Rule { interval_ms: self.interval_ms, tolerance: self.tolerance };
-        let spans = |pairs: &[[i64; 2]]| {
-            Spans::from(pairs.iter().map(|[from, to]| Span::new(*from, *to)).collect::<Vec<_>>())
+        let readings = Readings::of(self)?;
+        let seen = readings.seen(&self.maintenance, window, wide(window, self.scheduled_ms, 0));
+        let mut counted = Spans::one(window);
+        let mut periods = Vec::new();
+        if let Some(ProvenAgreement { terms, .. }) = &self.agreement {
+            let told = |error: Error| wrong(&error.message);
+            let objective = terms.objective().map_err(told)?;
+            counted = objective.hours.spans(window, &objective.zone, &objective.holidays);
+            periods = agreement::reckon(terms, &readings, &self.maintenance, window, now)
+                .map_err(told)?;
+        }
+        let pieces = timeline(&seen.points, window, &seen.rule, &seen.planned);
+        Ok(Reckoned {
+            interval_ms: seen.interval.interval_ms,
+            counted: pairs(&counted),
+            planned: pairs(&seen.planned.clip(window)),
+            result: Outcome::of(&Totals::of(&pieces, &counted, &[])),
+            periods,
+        })
+    }
+
+    /// Where the proof says something else than its readings, a sentence each.
+    fn differences(&self, reckoned: &Reckoned) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut differs = |what: &str| {
+            all.push(format!("{}: {what} is not what the readings come to", self.name));
         };
-        let pieces = timeline(&points, window, &rule, &spans(&self.planned));
-        (Outcome::of(&Totals::of(&pieces, &spans(&self.counted), &[])), problems)
+        #[allow(clippy::float_cmp, reason = "one number and no other")]
+        if self.tolerance != Rule::TOLERANCE {
+            differs("tolerance");
+        }
+        if self.interval_ms != reckoned.interval_ms {
+            differs("interval_ms");
+        }
+        if self.counted != reckoned.counted {
+            differs("counted");
+        }
+        if self.planned != reckoned.planned {
+            differs("planned");
+        }
+        if self.result != reckoned.result {
+            all.push(format!(
+                "{}: the readings come to {} ms down and {} ms up, the proof says {} and {}",
+                self.name,
+                reckoned.result.down_ms,
+                reckoned.result.up_ms,
+                self.result.down_ms,
+                self.result.up_ms
+            ));
+        }
+        let said = self.agreement.as_ref().map_or(&[][..], |agreement| &agreement.periods);
+        if said.len() != reckoned.periods.len() {
+            all.push(format!(
+                "{}: {} periods are told, and there are {}",
+                self.name,
+                said.len(),
+                reckoned.periods.len()
+            ));
+        }
+        for (said, found) in said.iter().zip(&reckoned.periods).filter(|(a, b)| a != b) {
+            all.push(format!(
+                "{}, period from {}: {} not what readings and terms come to",
+                self.name,
+                found.from,
+                match differing(said, found).as_slice() {
+                    [one] => format!("{one} is"),
+                    many => format!("{} are", many.join(", ")),
+                }
+            ));
+        }
+        all
     }
 }
 
-/// The point that a reading's text tells; `Some(None)` for a server that was out of use.
-fn point(text: &str) -> Option<Option<Point>> {
-    let mut fields = text.lines().next()?.split('|');
-    if fields.next()? != "r" {
-        return None;
+/// The members of two values of one kind that are not the same.
+fn differing<T: Serialize>(one: &T, other: &T) -> Vec<String> {
+    let (one, other) = (serde_json::to_value(one), serde_json::to_value(other));
+    match (one, other) {
+        (Ok(serde_json::Value::Object(one)), Ok(other)) => one
+            .iter()
+            .filter(|(name, value)| other.get(name) != Some(value))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        _ => Vec::new(),
     }
-    let at: Timestamp = fields.next()?.parse().ok()?;
-    let (_origin, state, status) = (fields.next()?, fields.next()?, fields.next()?);
-    let kind = match status {
-        "healthy" => Kind::Up,
-        "warning" => Kind::Degraded,
-        "critical" => Kind::Down,
-        "unknown" => Kind::Unknown,
-        _ => return None,
-    };
-    let point = Point { at: at.as_millisecond(), kind, party: None, code: None };
-    Some((state != "inactive").then_some(point))
+}
+
+/// Readings as their texts tell them, in order of time.
+struct Readings {
+    scheduled_ms: Option<i64>,
+    all: Vec<Told>,
+}
+
+/// What counts of one reading.
+struct Told {
+    look: Look,
+    /// How long its answers took, in microseconds.
+    answered_us: Vec<u64>,
+}
+
+impl Readings {
+    fn of(proven: &Proven) -> Result<Readings> {
+        let server: Arc<str> = proven.name.as_str().into();
+        let told = proven.readings.iter().enumerate().map(|(index, text)| {
+            let reading = Reading::from_text(&server, text).ok_or_else(|| {
+                let words = format!("{server}: reading {index} cannot be read");
+                Error::new(ErrorKind::Data, words)
+            })?;
+            let timed = reading.samples.iter().filter(|sample| took_time(sample));
+            let answered_us = timed.map(|sample| sample.duration_us).collect();
+            let point = Point {
+                at: reading.at.as_millisecond(),
+                kind: Kind::of(reading.status),
+                party: reading.party,
+                code: reading.code,
+            };
+            Ok(Told { look: Look { state: reading.state, point }, answered_us })
+        });
+        let mut all = told.collect::<Result<Vec<Told>>>()?;
+        // Stable: at one instant in the order of writing, as history tells them.
+        all.sort_by_key(|told| told.look.point.at);
+        Ok(Readings { scheduled_ms: proven.scheduled_ms, all })
+    }
+
+    fn seen(&self, maintenance: &[Planned], window: Span, wide: Span) -> Seen {
+        let first = self.place(wide.from).saturating_sub(1);
+        let looks = self.all[first..self.place(wide.to).max(first)].iter();
+        let planned = maintenance.iter().map(|planned| (planned.from, planned.until));
+        let looks = looks.map(|told| told.look.clone());
+        Seen::of(looks, (self.scheduled_ms, None), &cut(planned, wide), window, wide)
+    }
+
+    /// Response times of a window in microseconds, ascending.
+    fn latencies(&self, window: Span) -> Vec<u64> {
+        let inside = &self.all[self.place(window.from)..self.place(window.to)];
+        let mut all: Vec<u64> =
+            inside.iter().flat_map(|told| told.answered_us.iter().copied()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// How many were taken before an instant.
+    fn place(&self, at: i64) -> usize {
+        self.all.partition_point(|told| told.look.point.at < at)
+    }
 }
 
 impl Outcome {
@@ -322,6 +543,8 @@ impl Outcome {
             down_ms: totals.down_ms,
             unknown_ms: totals.unknown_ms,
             maintenance_ms: totals.maintenance_ms,
+            excluded_ms: totals.excluded_ms,
+            judged_ms: totals.judged_ms(),
             availability_millionths: millionths(totals.available_ms(), totals.judged_ms()),
             coverage_millionths: {
                 let due = totals.window_ms - totals.maintenance_ms;
@@ -336,6 +559,14 @@ fn millionths(part: i64, whole: i64) -> Option<i64> {
     (whole > 0).then(|| i64::try_from(share).ok()).flatten()
 }
 
+fn share(millionths: Option<i64>) -> Option<f64> {
+    millionths.map(|share| share as f64 / 1e6)
+}
+
+fn pairs(spans: &Spans) -> Vec<[i64; 2]> {
+    spans.iter().map(|span| [span.from, span.to]).collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -346,3 +577,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -46,6 +47,20 @@ pub struct Seen {
     /// Planned time: readings that were taken in it, and the inventory's windows, also those that
     /// were entered afterwards.
     pub planned: Spans,
+}
+
+/// One reading, and whether its server was in use.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) state: State,
+    pub(super) point: Point,
+}
+
+/// A window with as much at both ends as a reading can reach, or `margin_ms` where that is more.
+pub(super) fn wide(window: Span, scheduled: Option<i64>, margin_ms: i64) -> Span {
+    let reach = scheduled.map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
+    let margin = reach.max(margin_ms);
+    Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin))
 }
 
 /// The names that a history knows.
@@ -107,35 +122,43 @@ impl Seen {
         seen_ms: Option<i64>,
     ) -> Result<Seen> {
         let scheduled = expected_interval(server);
-        let reach =
-            scheduled.or(seen_ms).map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
-        let margin = reach.max(margin_ms);
-        let wide = window.from.saturating_sub(margin)..window.to.saturating_add(margin);
-        let mut points = Vec::new();
-        let mut in_maintenance = Vec::new();
+        let wide = wide(window, scheduled.or(seen_ms), margin_ms);
+        let mut looks = Vec::new();
         if is_known {
             store
-                .points(&server.name, wide, |point| {
-                    // What was looked at out of use says nothing of the service.
-                    if point.state != State::Inactive {
-                        in_maintenance.push(point.state == State::Maintenance);
-                        points.push(Point {
-                            at: point.at,
-                            kind: Kind::of(point.status),
-                            party: point.party,
-                            code: point.code,
-                        });
-                    }
+                .points(&server.name, wide.from..wide.to, |point| {
+                    let (kind, at) = (Kind::of(point.status), point.at);
+                    let state = point.state;
+                    let point = Point { at, kind, party: point.party, code: point.code };
+                    looks.push(Look { state, point });
                     Ok(())
                 })
                 .await?;
         }
+        Ok(Seen::of(looks, (scheduled, seen_ms), &windows_of(server, wide), window, wide))
+    }
+
+    /// The same of what was read already: the last look before the [`wide`] window, and all within it,
+    /// in order of time. The interval is the scheduled one, else the one that was seen before, else the
+    /// one that shows here.
+    pub(super) fn of(
+        looks: impl IntoIterator<Item = Look>,
+        (scheduled, seen_ms): (Option<i64>, Option<i64>),
+        windows: &Spans,
+        window: Span,
+        wide: Span,
+    ) -> Seen {
+        let mut points = Vec::new();
+        let mut in_maintenance = Vec::new();
+        // What was looked at out of use says nothing of the service.
+        for look in looks.into_iter().filter(|look| look.state != State::Inactive) {
+            in_maintenance.push(look.state == State::Maintenance);
+            points.push(look.point);
+        }
         let interval = interval(scheduled, seen_ms, &points, window);
         let rule = Rule::every(interval.interval_ms);
-        let wide = Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin));
         let held = held(&points, &in_maintenance, wide, &rule);
-        let planned = held.union(&windows_of(server, wide));
-        Ok(Seen { window, interval, rule, points, planned })
+        Seen { window, interval, rule, points, planned: held.union(windows) }
     }
 
     /// The readings of the window itself.
@@ -179,15 +202,18 @@ fn interval(
 
 /// The inventory's maintenance windows, cut to a window.
 pub(super) fn windows_of(server: &Server, window: Span) -> Spans {
-    let windows: Vec<Span> = server
-        .maintenance
-        .iter()
-        .map(|planned| {
-            let from = planned.from.map_or(window.from, |from| from.as_millisecond());
-            let to = planned.until.map_or(window.to, |until| until.as_millisecond());
-            Span::new(from, to).intersect(&window)
-        })
-        .filter(|span| !span.is_empty())
-        .collect();
-    Spans::from(windows)
+    cut(server.maintenance.iter().map(|planned| (planned.from, planned.until)), window)
+}
+
+/// Spans that may have no end, cut to a window.
+pub(super) fn cut(
+    spans: impl Iterator<Item = (Option<Timestamp>, Option<Timestamp>)>,
+    window: Span,
+) -> Spans {
+    let inside = spans.map(|(from, until)| {
+        let from = from.map_or(window.from, Timestamp::as_millisecond);
+        let to = until.map_or(window.to, Timestamp::as_millisecond);
+        Span::new(from, to).intersect(&window)
+    });
+    inside.collect()
 }

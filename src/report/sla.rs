@@ -1,20 +1,22 @@
 //! What was agreed about a server, and whether it was kept, with all that the verdict stands on.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::availability::Expected;
 use super::incident::{Outage, incidents_of};
 use super::instant;
 use super::seen::{Interval, Seen};
 use crate::history::Store;
-use crate::model::{Agreement, Error, Result, Server};
+use crate::model::{Agreement, Error, Result, Server, Status};
 use crate::stats::incident::{Confirmation, Level, Summary, incidents, summary};
 use crate::stats::latency::took_time;
 use crate::stats::sla::{
-    Credit, DownWhen, Evidence, Exclusion, Judgement, Objective, Percent, Verdict, judge,
+    Credit, DownWhen, Evidence, Exclusion, Judged, Judgement, Objective, Percent, Verdict, judge,
 };
 use crate::stats::span::Span;
 use crate::stats::window::{Period, ServiceHours, days, zone};
@@ -31,7 +33,8 @@ pub struct Agreed {
 }
 
 /// The agreement as it was judged by.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Terms {
     pub text: Option<String>,
     /// In percent.
@@ -68,7 +71,8 @@ pub struct PeriodFigures {
 }
 
 /// A window of planned work.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Planned {
     pub from: Option<Timestamp>,
     pub until: Option<Timestamp>,
@@ -88,48 +92,92 @@ pub struct Burned {
 /// # Errors
 /// When a text of it cannot be read, which the inventory has seen to.
 pub fn objective(agreement: &Agreement) -> Result<Objective> {
-    let bad = |words: String| Error::config(format!("the agreement cannot be read: {words}"));
-    let us = |length: std::time::Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
-    let ms = |length: std::time::Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
-    let percent = |text: &str| Percent::parse(text).map_err(bad);
-    let period = agreement.period.as_deref().unwrap_or(Period::CalendarMonth.as_str());
-    Ok(Objective {
-        availability: agreement.availability.as_deref().map(percent).transpose()?,
-        latency_p50_us: agreement.latency_p50.map(us),
-        latency_p95_us: agreement.latency_p95.map(us),
-        latency_p99_us: agreement.latency_p99.map(us),
-        period: Period::find(period).ok_or_else(|| bad(format!("no period is named {period}")))?,
-        zone: zone(agreement.time_zone.as_deref().unwrap_or("UTC"))?,
-        hours: match &agreement.service_hours {
-            Some(text) => ServiceHours::parse(text).map_err(bad)?,
-            None => ServiceHours::always(),
-        },
-        holidays: agreement.holidays.clone(),
-        exclude: agreement
-            .exclude
-            .iter()
-            .map(|text| Exclusion::parse(text).map_err(bad))
-            .collect::<Result<_>>()?,
-        least_outage_ms: ms(agreement.least_outage),
-        planned_max_ms: agreement.planned_max.map(ms),
-        down: agreement
-            .down
-            .iter()
-            .map(|text| DownWhen::parse(text).map_err(bad))
-            .collect::<Result<_>>()?,
-        credits: agreement
-            .credits
-            .iter()
-            .map(|(below, credit)| Ok(Credit { below: percent(below)?, credit: percent(credit)? }))
-            .collect::<Result<_>>()?,
-    })
+    Terms::of(agreement)?.objective()
+}
+
+fn unreadable(words: impl std::fmt::Display) -> Error {
+    Error::config(format!("the agreement cannot be read: {words}"))
+}
+
+impl Terms {
+    /// An agreement with what it leaves unsaid, in whole milliseconds.
+    ///
+    /// # Errors
+    /// When a text of it cannot be read, which the inventory has seen to.
+    pub fn of(agreement: &Agreement) -> Result<Terms> {
+        let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        // No promise is made stricter than it is written.
+        let limit = |length: Duration| {
+            u64::try_from(length.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        };
+        let percent = |text: &str| Percent::parse(text).map_err(unreadable);
+        let period = agreement.period.as_deref().unwrap_or(Period::CalendarMonth.as_str());
+        Ok(Terms {
+            text: agreement.text.clone(),
+            availability: agreement.availability.as_deref().map(percent).transpose()?,
+            latency_p50_ms: agreement.latency_p50.map(limit),
+            latency_p95_ms: agreement.latency_p95.map(limit),
+            latency_p99_ms: agreement.latency_p99.map(limit),
+            period: Period::find(period)
+                .ok_or_else(|| unreadable(format!("no period is named {period}")))?,
+            time_zone: zone_name(&zone(agreement.time_zone.as_deref().unwrap_or("UTC"))?),
+            service_hours: agreement.service_hours.clone().unwrap_or_else(|| "24x7".to_owned()),
+            holidays: agreement.holidays.clone(),
+            exclude: agreement.exclude.clone(),
+            down: match agreement.down.as_slice() {
+                [] => vec![Status::Critical.as_str().to_owned()],
+                some => some.to_vec(),
+            },
+            least_outage_ms: ms(agreement.least_outage),
+            planned_max_ms: agreement.planned_max.map(ms),
+            credits: agreement
+                .credits
+                .iter()
+                .map(|(below, credit)| {
+                    Ok(Credit { below: percent(below)?, credit: percent(credit)? })
+                })
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// The same as figures.
+    ///
+    /// # Errors
+    /// When a text of it cannot be read.
+    pub fn objective(&self) -> Result<Objective> {
+        let us = |ms: u64| ms.saturating_mul(1000);
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        Ok(Objective {
+            availability: self.availability,
+            latency_p50_us: self.latency_p50_ms.map(us),
+            latency_p95_us: self.latency_p95_ms.map(us),
+            latency_p99_us: self.latency_p99_ms.map(us),
+            period: self.period,
+            zone: zone(&self.time_zone)?,
+            hours: ServiceHours::parse(&self.service_hours).map_err(unreadable)?,
+            holidays: self.holidays.clone(),
+            exclude: self
+                .exclude
+                .iter()
+                .map(|text| Exclusion::parse(text).map_err(unreadable))
+                .collect::<Result<_>>()?,
+            least_outage_ms: ms(self.least_outage_ms),
+            planned_max_ms: self.planned_max_ms.map(ms),
+            down: self
+                .down
+                .iter()
+                .map(|text| DownWhen::parse(text).map_err(unreadable))
+                .collect::<Result<_>>()?,
+            credits: self.credits.clone(),
+        })
+    }
 }
 
 /// A period of a server's agreement, with its timeline, for the report and for its proof.
 pub struct Settled {
     pub seen: Seen,
     pub objective: Objective,
-    pub judged: crate::stats::sla::Judged,
+    pub judged: Judged,
     pub period: Span,
 }
 
@@ -146,19 +194,55 @@ pub async fn settle(
     now: i64,
 ) -> Result<Settled> {
     let objective = objective(agreement)?;
-    // Twice, since an outage over an end is measured whole; what is read beyond it counts nothing.
-    let margin = objective.least_outage_ms.saturating_mul(2);
     let window = Span::new(period.from, period.to.min(now));
-    let seen = Seen::load(store, server, is_known, window, margin).await?;
+    let seen = Seen::load(store, server, is_known, window, margin_ms(&objective)).await?;
     let latencies = latencies(store, server, is_known, &objective, window).await?;
+    let judged = judged(&objective, &seen, &latencies, period, now);
+    Ok(Settled { seen, objective, judged, period })
+}
+
+/// What is read beyond the ends of a period: twice the least outage, since one over an end is measured
+/// whole; what is read there counts nothing.
+pub(super) fn margin_ms(objective: &Objective) -> i64 {
+    objective.least_outage_ms.saturating_mul(2)
+}
+
+/// Judges one period from what was seen of it; response times are ascending, in microseconds.
+pub(super) fn judged(
+    objective: &Objective,
+    seen: &Seen,
+    latencies_us: &[u64],
+    period: Span,
+    now: i64,
+) -> Judged {
     let evidence = Evidence {
         points: &seen.points,
         rule: seen.rule,
         maintenance: &seen.planned,
-        latencies_us: &latencies,
+        latencies_us,
     };
-    let judged = judge(&objective, &evidence, period, now);
-    Ok(Settled { seen, objective, judged, period })
+    judge(objective, &evidence, period, now)
+}
+
+/// The periods that a window meets and that have begun.
+pub(super) fn begun(objective: &Objective, window: Span, now: i64) -> Vec<Span> {
+    let mut periods = objective.period.within(window, &objective.zone);
+    periods.retain(|period| period.from < now);
+    periods
+}
+
+/// From the beginning of the first running period of all agreements up to now; `None` without one.
+///
+/// # Errors
+/// When a text of an agreement cannot be read, which the inventory has seen to.
+pub fn running(servers: &[Server], now: i64) -> Result<Option<Span>> {
+    let mut from = None;
+    for agreement in servers.iter().filter_map(|server| server.agreement.as_ref()) {
+        for period in begun(&objective(agreement)?, Span::new(now - 1, now), now) {
+            from = Some(from.map_or(period.from, |from: i64| from.min(period.from)));
+        }
+    }
+    Ok(from.map(|from| Span::new(from, now)))
 }
 
 /// The periods of a server's agreement that a window meets; `None` where nothing was agreed.
@@ -173,13 +257,10 @@ pub async fn sla(
     now: i64,
 ) -> Result<Option<Agreed>> {
     let Some(agreement) = &server.agreement else { return Ok(None) };
-    let terms = objective(agreement)?;
+    let terms = Terms::of(agreement)?;
     let mut interval = None;
     let mut periods = Vec::new();
-    for period in terms.period.within(window, &terms.zone) {
-        if period.from >= now {
-            continue;
-        }
+    for period in begun(&terms.objective()?, window, now) {
         let settled = settle(store, server, is_known, agreement, period, now).await?;
         interval = Some(settled.seen.interval);
         periods.push(figures(store, server, &settled).await?);
@@ -189,7 +270,7 @@ pub async fn sla(
         server: server.name.clone(),
         vendor: server.vendor.clone(),
         organization: server.organization.clone(),
-        agreement: terms_of(agreement, &terms),
+        agreement: terms,
         interval,
         periods,
     }))
@@ -258,16 +339,16 @@ async fn latencies(
     Ok(all)
 }
 
-fn planned(server: &Server, period: Span) -> Vec<Planned> {
-    let meets = |from: Option<Timestamp>, until: Option<Timestamp>| {
-        let from = from.map_or(i64::MIN, Timestamp::as_millisecond);
-        let until = until.map_or(i64::MAX, Timestamp::as_millisecond);
-        from < period.to && until > period.from
-    };
+/// The inventory's maintenance windows that a span meets.
+pub(super) fn planned(server: &Server, span: Span) -> Vec<Planned> {
     server
         .maintenance
         .iter()
-        .filter(|window| meets(window.from, window.until))
+        .filter(|window| {
+            let from = window.from.map_or(i64::MIN, Timestamp::as_millisecond);
+            let until = window.until.map_or(i64::MAX, Timestamp::as_millisecond);
+            from < span.to && until > span.from
+        })
         .map(|window| Planned {
             from: window.from,
             until: window.until,
@@ -275,29 +356,6 @@ fn planned(server: &Server, period: Span) -> Vec<Planned> {
             entered: window.entered,
         })
         .collect()
-}
-
-fn terms_of(agreement: &Agreement, objective: &Objective) -> Terms {
-    let ms = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-    Terms {
-        text: agreement.text.clone(),
-        availability: objective.availability,
-        latency_p50_ms: agreement.latency_p50.map(ms),
-        latency_p95_ms: agreement.latency_p95.map(ms),
-        latency_p99_ms: agreement.latency_p99.map(ms),
-        period: objective.period,
-        time_zone: zone_name(&objective.zone),
-        service_hours: agreement.service_hours.clone().unwrap_or_else(|| "24x7".to_owned()),
-        holidays: agreement.holidays.clone(),
-        exclude: agreement.exclude.clone(),
-        down: match agreement.down.as_slice() {
-            [] => vec!["critical".to_owned()],
-            some => some.to_vec(),
-        },
-        least_outage_ms: ms(agreement.least_outage),
-        planned_max_ms: agreement.planned_max.map(ms),
-        credits: objective.credits.clone(),
-    }
 }
 
 fn zone_name(zone: &TimeZone) -> String {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::incident::least_outage;
 use super::sketch::rank;
@@ -78,7 +78,8 @@ pub enum DownWhen {
 }
 
 /// What is given back when availability is below a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Credit {
     pub below: Percent,
     pub credit: Percent,
@@ -97,7 +98,7 @@ pub struct Evidence<'a> {
     pub latencies_us: &'a [u64],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Met,
@@ -153,6 +154,8 @@ pub struct LatencyJudgement {
     pub limit_ms: f64,
     /// Exact, by nearest rank.
     pub measured_ms: Option<f64>,
+    /// The same as it was measured, in microseconds.
+    pub measured_us: Option<u64>,
     pub met: Option<bool>,
 }
 
@@ -394,6 +397,7 @@ fn latencies(objective: &Objective, sorted: &[u64]) -> Vec<LatencyJudgement> {
             percentile,
             limit_ms: limit as f64 / 1000.0,
             measured_ms: measured.map(|us| us as f64 / 1000.0),
+            measured_us: measured,
             met: measured.map(|us| us <= limit),
         })
     });

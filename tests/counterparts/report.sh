@@ -62,7 +62,7 @@ down() {
 expect "Prometheus: minutes down are those of the table" "$(down)" "$(down --history sqlite:from-prometheus.db)"
 
 # What people open.
-for kind in sla availability trends; do
+for kind in sla availability performance errors trends; do
     "$fhirctl" report "$kind" --month 2026-03 -o html --output-file "$kind.html"
     expect "a page: $kind" "every expectation holds" "$("$here/page.sh" "$fhirctl" "$desk/$kind.html" 2>&1 | tee "$kind.log" | tail -1)"
     grep FAIL "$kind.log" || true

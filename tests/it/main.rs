@@ -28,6 +28,7 @@ mod perf;
 mod personas;
 mod postgres;
 mod presets;
+mod proof;
 mod query;
 mod register;
 mod render;

@@ -1,4 +1,4 @@
-//! History: what checks leave behind, and what is made of it: status, reports, proofs.
+//! History: what checks leave behind, and what is made of it: status and reports.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::support::{Desk, Sandbox, assert_schema, server};
 
-const HOUR: i64 = 3_600_000;
+pub const HOUR: i64 = 3_600_000;
 
 /// A server that is looked at every hour, with an agreement, and October 2026 as another program saw
 /// it: down from 5 October 10:00 to 13:00, not looked at on the 20th.
-fn october() -> Desk {
+pub fn october() -> Desk {
     let desk = Desk::new(
         "version: 1\nservers:\n  - name: ehr\n    url: https://ehr.example.org/fhir\n    vendor: hapi\n    \
          schedule: {every: 1h}\n    \
@@ -174,57 +174,6 @@ fn roll_ups_and_readings_say_the_same() {
     }
 }
 
-/// The program of the README, word for word.
-fn readers_program() -> String {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let begin = readme.find("```python\n").unwrap() + "```python\n".len();
-    let length = readme[begin..].find("```").unwrap();
-    readme[begin..begin + length].to_owned()
-}
-
-#[test]
-fn a_proof_is_recomputed_by_us_and_by_twenty_lines_of_another_language() {
-    let desk = october();
-    desk.json(&["history", "compact"]);
-    let args = ["report", "availability", "ehr", "--month", "2026-10", "--proof", "proof.json"];
-    assert_eq!(exit(&desk, &args), 0);
-    let (good, code) = desk.json(&["report", "verify", "proof.json"]);
-    assert_schema("report-verify", &good);
-    assert_eq!((code, &good["verified"]), (0, &true.into()), "{good:#}");
-    let path = desk.dir.path().join("proof.json");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let proof: Value = serde_json::from_str(&text).unwrap();
-    assert_schema("proof", &proof);
-    assert_eq!(proof["servers"][0]["result"]["down_ms"], 3 * HOUR);
-
-    let program = readers_program();
-    assert!(program.lines().count() <= 30, "{} lines", program.lines().count());
-    let run = |file: &std::path::Path| {
-        Command::new("python3").arg("-c").arg(&program).arg(file).output().unwrap()
-    };
-    let told = run(&path);
-    let words = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let expected = proof["servers"][0]["result"]["availability_millionths"].to_string();
-    assert!(words.contains(&expected), "{words} {expected}");
-
-    // One figure changed, one reading changed, one left out, one interval stretched.
-    for (what, with) in [
-        ("\"down_ms\": 10800000", "\"down_ms\": 7200000"),
-        ("|critical|http.status|", "|healthy|-|"),
-        ("\"interval_ms\": 3600000", "\"interval_ms\": 7200000"),
-        ("2026-10-12", "2026-10-05"),
-    ] {
-        assert!(text.contains(what), "{what}");
-        std::fs::write(&path, text.replacen(what, with, 1)).unwrap();
-        let (bad, code) = desk.json(&["report", "verify", "proof.json"]);
-        assert_eq!((code, &bad["verified"]), (65, &false.into()), "{what}");
-    }
-    std::fs::write(&path, text.replacen("|critical|http.status|", "|healthy|-|", 1)).unwrap();
-    assert!(!run(&path).status.success());
-}
-
 #[test]
 fn a_reading_that_was_altered_in_the_database_is_found() {
     let desk = october();
@@ -324,6 +273,40 @@ fn the_page_needs_nothing_else_and_the_vendors_copy_tells_nothing_of_ours() {
     assert!(!text.contains(&folder) && !text.contains("elsewhere"), "{text}");
     assert!(text.contains("contract 7"));
     assert_eq!(exit(&desk, &["report", "sla", "--for-vendor"]), 64);
+}
+
+#[test]
+fn response_times_are_told_over_days_and_over_the_hours_of_a_short_window() {
+    let desk = october();
+    desk.json(&["history", "compact"]);
+    let month = ["report", "performance", "ehr", "--month", "2026-10"];
+    let days = ["report", "performance", "ehr", "--from", "2026-10-18", "--to", "2026-10-21T12:00"];
+    let hours =
+        ["report", "performance", "ehr", "--from", "2026-10-05T00:30", "--to", "2026-10-06"];
+    for (args, parts, first) in [
+        (&month[..], 30, "2026-10-01T00:00:00Z"),
+        (&days[..], 3, "2026-10-18T00:00:00Z"),
+        (&hours[..], 23, "2026-10-05T01:00:00Z"),
+    ] {
+        let (told, _) = desk.json(args);
+        assert_schema("report-performance", &told);
+        let one = &told["servers"][0];
+        let over_time = one["over_time"].as_array().unwrap();
+        assert_eq!((over_time.len(), &over_time[0]["at"]), (parts, &first.into()), "{args:?}");
+        let count: u64 = over_time.iter().map(|part| part["count"].as_u64().unwrap()).sum();
+        assert_eq!(one["overall"]["count"], count);
+        // 120 ms, and 90 where it failed: within the 1 % of a sketch.
+        let p99 = over_time[0]["p99_ms"].as_f64().unwrap();
+        assert!((p99 - 120.0).abs() <= 1.2, "{p99}");
+    }
+    let page = desk.run(&[&month[..], &["-o", "html"]].concat()).stdout;
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("ehr: response times") && page.contains("<svg"));
+    for series in ["<title>p50</title>", "<title>p95</title>", "<title>p99</title>"] {
+        assert!(page.contains(series), "{series}");
+    }
+    // The table behind it.
+    assert!(page.contains("day (UTC)") && page.contains("2026-10-31"));
 }
 
 #[test]

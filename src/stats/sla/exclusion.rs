@@ -26,6 +26,9 @@ pub struct Step {
     pub exclusion: String,
     pub availability_before: Option<f64>,
     pub availability_after: Option<f64>,
+    /// What availability is a share of: up, degraded and down.
+    pub judged_before_ms: i64,
+    pub judged_after_ms: i64,
     pub down_before_ms: i64,
     pub down_after_ms: i64,
 }
@@ -97,6 +100,8 @@ impl Adjusted {
             exclusion,
             availability_before: before.availability(),
             availability_after: after.availability(),
+            judged_before_ms: before.judged_ms(),
+            judged_after_ms: after.judged_ms(),
             down_before_ms: before.down_ms,
             down_after_ms: after.down_ms,
         });

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// From 0 to 100 %, to eight decimal places: 99.95 is exactly that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +96,23 @@ impl Serialize for Percent {
     }
 }
 
+/// Such a number, to the nearest of the decimals that there are.
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
+        let percent = f64::deserialize(deserializer)?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(serde::de::Error::custom("a percentage is from 0 to 100"));
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is within range"
+        )]
+        let parts = (percent * ONE as f64).round() as u64;
+        Ok(Percent(parts))
+    }
+}
+
 impl JsonSchema for Percent {
     fn schema_name() -> Cow<'static, str> {
         "Percent".into()
@@ -125,10 +142,12 @@ mod tests {
             let percent = Percent::parse(text).unwrap();
             assert_eq!(percent.to_string(), shown);
             assert_eq!(serde_json::to_string(&percent).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Percent>(json).unwrap(), percent);
         }
         for text in ["", "%", "99.9", "99,9%", "-1%", "100.1%", "NaN%", ".5%", "5.%", "1e1%"] {
             assert!(Percent::parse(text).unwrap_err().contains("no percentage"), "{text}");
         }
+        assert!(serde_json::from_str::<Percent>("100.1").is_err());
         assert!(Percent::parse("99.123456789%").unwrap_err().contains("decimal places"));
         assert!(Percent::parse("99999999999999999999%").is_err());
     }
@@ -144,6 +163,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_json_says_is_the_decimal_itself(parts in 0_u64..=ALL) {
+            let json = serde_json::to_string(&Percent(parts)).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Percent>(&json).unwrap(), Percent(parts));
+        }
+
         #[test]
         fn more_is_spent_than_the_budget_exactly_when_the_share_is_below(
             parts in 0_u64..=ALL, whole in 1_i64..i64::MAX, spent in 0.0..0.2_f64,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Head, percent, percent_text};
+use crate::model::text::counted;
 use crate::render::chart::{Bar, Bars, Chart, Plot};
 use crate::render::{Block, Cell, Output, Tone};
 use crate::report::Row;
@@ -77,8 +78,8 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
         blocks.push(Block::chart(Chart {
             title: format!("{}: what was wrong", row.name),
             description: format!(
-                "The most frequent of {} reason codes is {}, in {} of {} samples.",
-                row.errors.by_code.len(),
+                "The most frequent of {} is {}, in {} of {} samples.",
+                counted(row.errors.by_code.len(), "reason code"),
                 row.errors.by_code[0].name,
                 row.errors.by_code[0].count,
                 row.errors.samples

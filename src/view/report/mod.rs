@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::human::table;
+use super::human::{or_dash, table};
 use crate::model::Exit;
 use crate::render::{Block, Cell, Output, Page, Row, Table, Tone};
 use crate::report::{Checked, FORMULA, instant};
@@ -215,6 +215,10 @@ pub fn verified(file: &str, checked: &Checked, exit: Exit) -> Output {
         Block::Blank,
         Block::Table(table.clone()),
     ];
+    let periods = settled(checked);
+    if !periods.rows.is_empty() {
+        document.extend([Block::Blank, Block::Table(periods)]);
+    }
     for problem in &checked.problems {
         document.push(Block::text(problem));
     }
@@ -230,6 +234,29 @@ pub fn verified(file: &str, checked: &Checked, exit: Exit) -> Output {
         "problems": checked.problems,
     });
     Output { json, rows: Some(table), document, ..Output::default() }
+}
+
+/// The agreements' periods of a proof.
+fn settled(checked: &Checked) -> Table {
+    let periods = checked
+        .servers
+        .iter()
+        .flat_map(|server| server.periods.iter().map(move |period| (server, period)));
+    let rows = periods.map(|(server, period)| {
+        vec![
+            Cell::plain(&server.name),
+            Cell::plain(period.from.to_string()),
+            Cell::plain(period.to.to_string()),
+            sla::verdict(period.verdict, period.running),
+            percent(period.availability),
+            or_dash(period.objective.map(|objective| objective.to_string()).as_deref()),
+            percent(period.coverage),
+            or_dash(period.credit_due.map(|credit| credit.to_string()).as_deref()),
+        ]
+    });
+    let head =
+        ["server", "from", "to", "verdict", "availability", "objective", "coverage", "credit"];
+    table(&head, rows.collect())
 }
 
 #[cfg(test)]

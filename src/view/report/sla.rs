@@ -275,7 +275,7 @@ fn burn_down(one: &Agreed, period: &PeriodFigures) -> Option<Chart> {
     })
 }
 
-fn verdict(verdict: Verdict, running: bool) -> Cell {
+pub(super) fn verdict(verdict: Verdict, running: bool) -> Cell {
     match (verdict, running) {
         (Verdict::Met, false) => Cell::toned("met", Tone::Good),
         (Verdict::Met, true) => Cell::toned("met so far", Tone::Good),
