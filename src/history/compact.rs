@@ -8,7 +8,7 @@ use super::chain::{self, Head};
 use super::coded::Coded;
 use super::db::{Fresh, Mode, Packed, SegmentRow, ServerRow, on};
 use super::read::Anonymous;
-use super::{Inner, Store, day_of, segment};
+use super::{Inner, Store, day_of, gauge, segment};
 use crate::model::Result;
 
 /// What a compaction did.
@@ -27,6 +27,8 @@ impl Store {
     /// Packs what was written on days (UTC) before `now`'s. Details of healthy samples are dropped, but
     /// for the first and last of each run of equal results; no hash changes.
     ///
+    /// Of gauges that are older than two weeks one value an hour is kept.
+    ///
     /// Each server is a transaction or a few, so that it may be broken off at any time, and others may
     /// write meanwhile.
     ///
@@ -35,6 +37,7 @@ impl Store {
     pub async fn compact(&self, now: Timestamp) -> Result<Compacted> {
         let today = day_of(now.as_millisecond());
         let mut inner = self.inner().await?;
+        gauge::thin(&mut inner, now.as_millisecond()).await?;
         let mut done = Compacted::default();
         let oldest = on!(&mut inner.db, db => db.oldest_fresh().await)?;
         if oldest.is_none_or(|oldest| day_of(oldest) >= today) {

@@ -143,6 +143,18 @@ impl Advance {
     }
 }
 
+/// A figure that a server gave of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct GaugeRow {
+    pub server: i64,
+    /// The number of its name.
+    pub word: i64,
+    pub at: i64,
+    /// `None`: it was asked for, and nothing came.
+    pub value: Option<f64>,
+    pub limit: Option<f64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SealRow {
     /// Since the epoch.
@@ -166,6 +178,7 @@ pub(super) struct Counts {
     pub hours: u64,
     pub days: u64,
     pub notes: u64,
+    pub gauges: u64,
     pub oldest_fresh: Option<i64>,
     pub last_seal: Option<i64>,
 }
