@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::history::{Run, Store};
+use crate::history::{Gauge, Run, Store};
 use crate::inventory::Inventory;
 use crate::model::{Origin, Reading, Result, ServerReport};
+use crate::probe::LastAsked;
 use crate::report::expected_interval;
 
 /// How long a run waits for the history at most.
@@ -48,6 +50,32 @@ async fn write(
     let store = context.open_history(inventory).await?;
     let run = Run { id, at: context.clock.now(), vantage: None::<Arc<str>>, origin };
     store.append(&run, readings).await
+}
+
+/// Begins to look up when gauges were last asked for; what it needs that may ask the user is had first.
+pub(super) async fn gauges_asked(context: &Context, inventory: &Inventory) -> Option<LastAsked> {
+    let settings = context.history_settings(inventory).await.ok()?;
+    let asked = tokio::spawn(async move {
+        match Store::look(&settings).await.ok()? {
+            Some(store) => store.gauges_asked().await.ok().map(Arc::new),
+            None => Some(Arc::default()),
+        }
+    });
+    Some(async move { asked.await.ok().flatten() }.boxed().shared())
+}
+
+/// Keeps gauges behind a run that stands in the history; why not is said to whoever wants to know.
+pub(super) async fn keep_gauges(context: &Context, inventory: &Inventory, gauges: &[Gauge]) {
+    if gauges.is_empty() {
+        return;
+    }
+    let keep = async { context.open_history(inventory).await?.add_gauges(gauges).await };
+    let trouble = match tokio::time::timeout(PATIENCE, keep).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.message,
+        Err(_) => format!("the history did not answer within {} s", PATIENCE.as_secs()),
+    };
+    context.verbose(1, &format!("what servers say of themselves is not in the history: {trouble}"));
 }
 
 /// Gives a server's history its new name; whether there is any.
