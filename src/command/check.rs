@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
-use super::record::{look_after, record};
+use super::record::{gauges_asked, keep_gauges, look_after, record};
 use super::selector::SelectorArgs;
 use crate::context::{Context, Outcome, parse_duration, replace_file};
 use crate::fhir::drift::BaselineFile;
-use crate::history::Store;
+use crate::history::{Gauge, Store};
 use crate::inventory::Inventory;
 use crate::model::server::Server;
 use crate::model::verdict::{FailOn, judge};
 use crate::model::{Error, ErrorKind, Exit, Origin, Result, ServerReport, Unapproved};
-use crate::probe::{self, CheckName, Checked, Options};
+use crate::probe::{self, CheckName, Checked, LastAsked, Options};
 use crate::render::{CheckRun, Format, Output};
 use crate::view;
 
@@ -122,6 +122,7 @@ fn options(args: &CheckArgs) -> Result<Options> {
         by_hand: false,
         keep_snapshots: args.save_baseline.is_some(),
         baseline: baseline.map(Arc::new),
+        gauges: None,
     })
 }
 
@@ -203,12 +204,13 @@ impl Gate<'_> {
             .map(|(server, _)| Arc::clone(server))
             .collect();
         let asked = servers.len();
-        let checked = probe::check_all(servers, &surroundings, &self.options, concurrency, |_| {
+        let options = Options { gauges: self.asked(&servers).await, ..self.options.clone() };
+        let checked = probe::check_all(servers, &surroundings, &options, concurrency, |_| {
             progress.step();
         })
         .await;
         progress.finish();
-        let (checked, snapshots) = split(checked);
+        let Parts { reports: checked, snapshots, gauges } = self.split(checked);
         let notes = note(&held);
         let mut checked = checked.into_iter();
         let reports: Vec<ServerReport> =
@@ -234,6 +236,9 @@ impl Gate<'_> {
         } else {
             record(self.context, self.inventory, id, Origin::Check, &run.reports).await
         };
+        if let Some(store) = &store {
+            keep_gauges(self.context, store, &gauges).await;
+        }
         let meta = view::check::Meta {
             inventory: self.inventory.path.display().to_string(),
             run_id: id.to_string(),
@@ -241,6 +246,17 @@ impl Gate<'_> {
             notes,
         };
         Ok((view::check::output(run, meta), verdict.exit, store))
+    }
+
+    /// When gauges were asked for last, looked up while servers are checked; `None` where none are
+    /// kept, or nobody names any.
+    async fn asked(&self, servers: &[Arc<Server>]) -> Option<LastAsked> {
+        let has_any = |server: &Arc<Server>| server.checks.has_gauges();
+        // Who picks out checks wants those and nothing else.
+        if self.args.no_record || !self.args.only.is_empty() || !servers.iter().any(has_any) {
+            return None;
+        }
+        gauges_asked(self.context, self.inventory).await
     }
 
     /// For each server that nobody named and whose vendor forbids to watch it the report that takes
@@ -253,6 +269,21 @@ impl Gate<'_> {
             (!named).then(|| probe::unapproved(server, &self.options, &reason, now))
         };
         self.servers.iter().map(hold).collect()
+    }
+
+    fn split(&self, checked: Vec<Checked>) -> Parts {
+        let mut parts = Parts::default();
+        for one in checked {
+            if let Some(snapshot) = one.snapshot {
+                parts.snapshots.push((one.report.name.clone(), snapshot));
+            }
+            parts.reports.push(one.report);
+            parts.gauges.extend(one.gauged.gauges);
+            for note in one.gauged.notes {
+                self.context.verbose(1, &note);
+            }
+        }
+        parts
     }
 
     fn save_baseline(
@@ -300,20 +331,12 @@ impl Gate<'_> {
     }
 }
 
-fn split(
-    checked: Vec<Checked>,
-) -> (Vec<ServerReport>, Vec<(String, crate::fhir::drift::Snapshot)>) {
-    let mut snapshots = Vec::new();
-    let reports = checked
-        .into_iter()
-        .map(|one| {
-            if let Some(snapshot) = one.snapshot {
-                snapshots.push((one.report.name.clone(), snapshot));
-            }
-            one.report
-        })
-        .collect();
-    (reports, snapshots)
+/// What came of a round, apart.
+#[derive(Default)]
+struct Parts {
+    reports: Vec<ServerReport>,
+    snapshots: Vec<(String, crate::fhir::drift::Snapshot)>,
+    gauges: Vec<Gauge>,
 }
 
 /// How many servers a note names.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::history;
 use crate::context::Context;
-use crate::history::{Run, Store};
+use crate::history::{Gauge, Run, Store};
 use crate::inventory::Inventory;
 use crate::model::{Error, Origin, Reading, Result, ServerReport};
+use crate::probe::LastAsked;
 use crate::render::Format;
 use crate::report::expected_interval;
 
@@ -83,6 +85,32 @@ pub(super) async fn look_after(context: &Context, inventory: &Inventory, store: 
         }
         Err(_) => context.verbose(1, "the history is not packed yet; the next run goes on"),
     }
+}
+
+/// Begins to look up when gauges were last asked for; what it needs that may ask the user is had first.
+pub(super) async fn gauges_asked(context: &Context, inventory: &Inventory) -> Option<LastAsked> {
+    let settings = context.history_settings(inventory).await.ok()?;
+    let asked = tokio::spawn(async move {
+        match Store::look(&settings).await.ok()? {
+            Some(store) => store.gauges_asked().await.ok().map(Arc::new),
+            None => Some(Arc::default()),
+        }
+    });
+    Some(async move { asked.await.ok().flatten() }.boxed().shared())
+}
+
+/// Keeps gauges behind a run that stands in the history; why not is said to whoever wants to know.
+pub(super) async fn keep_gauges(context: &Context, store: &Store, gauges: &[Gauge]) {
+    if gauges.is_empty() {
+        return;
+    }
+    let patience = patience(context);
+    let trouble = match tokio::time::timeout(patience, store.add_gauges(gauges)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.message,
+        Err(_) => format!("the history did not answer within {} ms", patience.as_millis()),
+    };
+    context.verbose(1, &format!("what servers say of themselves is not in the history: {trouble}"));
 }
 
 /// Gives a server's history its new name; whether there is any.

@@ -31,6 +31,7 @@ use crate::view;
     fhirctl report summary --last 7d\n  \
     fhirctl report sla 'epic-*' --month 2026-10 --fail-on-breach\n  \
     fhirctl report availability --month 2026-10 -o html --output-file october.html\n  \
+    fhirctl report capacity --last 90d --line disk=90% --line count:Observation=50M\n  \
     fhirctl report sla epic-prod --month 2026-10 --proof proof.json && fhirctl report verify proof.json")]
 pub struct ReportArgs {
     #[command(subcommand)]
@@ -51,8 +52,7 @@ pub enum ReportKind {
     Sla(SlaArgs),
     /// Where response times, availability, errors and sizes are heading
     Trends(CommonArgs),
-    /// When a limit is going to be crossed
-    Capacity(CommonArgs),
+    Capacity(CapacityArgs),
     /// Refused sign-ins, certificates, pins and addresses, and how long each lasted
     Security(CommonArgs),
     /// Every outage with its evidence and what was written of it
@@ -107,6 +107,21 @@ pub struct SlaArgs {
     pub for_vendor: bool,
 }
 
+/// What fills up or slows down, and when a limit is crossed
+///
+/// Memory, pools, disks and queues by the server's own metrics (checks.resources), resource counts
+/// (checks.counts), response times, also against the load, availability and sizes. check reads them.
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// A line that is not to be crossed, in the place of the one that is known: disk=90%,
+    /// heap=6GiB, disk:/var=80GB, count:Patient=5M, response_p95:metadata=2s; several times
+    #[arg(long = "line", value_name = "NAME=VALUE")]
+    pub lines: Vec<report::Asked>,
+}
+
 /// By what servers are added up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupBy {
@@ -148,12 +163,12 @@ pub async fn run(args: &ReportArgs, context: &Context) -> Result<Outcome> {
     let (common, for_vendor) = match &args.kind {
         ReportKind::Verify(args) => return verify(args, context),
         ReportKind::Sla(args) => (&args.common, args.for_vendor),
+        ReportKind::Capacity(args) => (&args.common, false),
         ReportKind::Summary(args)
         | ReportKind::Availability(args)
         | ReportKind::Performance(args)
         | ReportKind::Errors(args)
         | ReportKind::Trends(args)
-        | ReportKind::Capacity(args)
         | ReportKind::Security(args)
         | ReportKind::Incident(args) => (args, false),
     };
@@ -349,19 +364,26 @@ impl<'a> Desk<'a> {
                 };
                 return Ok((output, Some(verdict.unwrap_or(Verdict::Unknown))));
             }
-            ReportKind::Trends(_) | ReportKind::Capacity(_) => {
+            ReportKind::Trends(_) => {
                 let mut lines = Vec::new();
                 for server in &self.servers {
                     lines.extend(
                         report::trends(&self.store, server, self.known(server), window).await?,
                     );
                 }
-                if matches!(kind, ReportKind::Trends(_)) {
-                    view::report::trends::output(self.head("trends"), lines)
-                } else {
-                    lines.retain(|line| line.limit.is_some());
-                    view::report::trends::capacity(self.head("capacity"), lines)
+                view::report::trends::output(self.head("trends"), lines)
+            }
+            ReportKind::Capacity(args) => {
+                let mut lines = Vec::new();
+                for server in &self.servers {
+                    let known = self.known(server);
+                    lines.extend(report::capacity(&self.store, server, known, window).await?);
                 }
+                let (mut lines, notes) = report::drawn(lines, &args.lines);
+                lines.retain(report::Line::tells_capacity);
+                let mut head = self.head("capacity");
+                head.notes.extend(notes);
+                view::report::capacity::output(head, lines)
             }
             ReportKind::Security(_) => {
                 let mut events = Vec::new();

@@ -131,6 +131,9 @@ const SCHEMAS: &[Entry] = &[
     ("history-sample", "one line of fhirctl history export", || {
         kept(include_str!("../../data/schema/history-sample.json"))
     }),
+    ("history-gauge", "one line of fhirctl history export --gauges", || {
+        kept(include_str!("../../data/schema/history-gauge.json"))
+    }),
     ("incidents", "fhirctl incidents list -o json", || {
         kept(include_str!("../../data/schema/incidents.json"))
     }),

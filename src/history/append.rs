@@ -45,6 +45,11 @@ impl Inner {
     /// Sees to it that every word has its number.
     async fn number_words(&mut self, readings: &[Cow<'_, Reading>]) -> Result<()> {
         let missing = self.words.missing(readings.iter().map(AsRef::as_ref));
+        self.number(missing).await
+    }
+
+    /// Gives words their numbers; they are sorted, each once.
+    pub(super) async fn number(&mut self, missing: Vec<String>) -> Result<()> {
         if !missing.is_empty() {
             for (id, text) in on!(&mut self.db, db => db.add_words(missing).await)? {
                 self.words.learn(id.unsigned_abs(), &text);

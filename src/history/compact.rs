@@ -9,7 +9,7 @@ use super::chain::{self, Head};
 use super::coded::Coded;
 use super::db::{Fresh, Mode, Packed, SegmentRow, ServerRow, on};
 use super::read::Anonymous;
-use super::{DAY, Inner, Store, day_of, segment};
+use super::{DAY, Inner, Store, day_of, gauge, segment};
 use crate::model::{ErrorKind, Result};
 
 /// What a compaction did.
@@ -28,6 +28,8 @@ impl Store {
     /// Packs what was written or taken on days (UTC) before `now`'s. Details of healthy samples are
     /// dropped, but for the first and last of each run of equal results; no hash changes.
     ///
+    /// Of gauges that are older than two weeks one value an hour is kept.
+    ///
     /// A transaction is some servers or a part of one, so that it may be broken off at any time, and
     /// others may write meanwhile.
     ///
@@ -37,6 +39,7 @@ impl Store {
     pub async fn compact(&self, now: Timestamp) -> Result<Compacted> {
         let today = day_of(now.as_millisecond());
         let mut inner = self.inner().await?;
+        gauge::thin(&mut inner, now.as_millisecond()).await?;
         let mut done = Compacted::default();
         let open = on!(&mut inner.db, db => db.packable(today * DAY).await)?;
         if open.is_empty() {

@@ -155,6 +155,18 @@ fn late(at: i64, rolled_to: i64, newest: Option<i64>) -> Option<i64> {
     (is_first && at - rolled_to <= REACH).then(|| rolled_to - HOUR)
 }
 
+/// A figure that a server gave of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct GaugeRow {
+    pub server: i64,
+    /// The number of its name.
+    pub word: i64,
+    pub at: i64,
+    /// `None`: it was asked for, and nothing came.
+    pub value: Option<f64>,
+    pub limit: Option<f64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SealRow {
     /// Since the epoch.
@@ -178,6 +190,7 @@ pub(super) struct Counts {
     pub hours: u64,
     pub days: u64,
     pub notes: u64,
+    pub gauges: u64,
     pub oldest_fresh: Option<i64>,
     pub last_seal: Option<i64>,
 }

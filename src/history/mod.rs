@@ -10,6 +10,8 @@
 //! (`segment.rs`), which changes no hash. Rolled up: hours, then days (`rollup.rs`), made anew from
 //! readings wherever something came late.
 //!
+//! Beside the chain: gauges, what servers say of themselves over time (`gauge.rs`).
+//!
 //! Everything that decides is above the two engines: `sqlite` and `postgres` move rows, and so reports
 //! from both are the same.
 
@@ -20,6 +22,7 @@ mod chained;
 mod coded;
 mod compact;
 mod db;
+mod gauge;
 mod import;
 mod migrations;
 mod note;
@@ -43,6 +46,7 @@ mod arbitrary;
 pub use append::Run;
 pub use chained::Chained;
 pub use compact::Compacted;
+pub use gauge::{Gauge, GaugeSeries, GaugeValue, GaugesAsked};
 pub use import::{Assembler, Foreign, Survey, assemble, rows_csv, survey_csv, usual_code};
 pub use note::{LONGEST, Note, NoteKind};
 pub use place::{Host, Place, Server, Settings};

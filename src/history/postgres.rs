@@ -3,6 +3,7 @@
 //! Writers of different servers do not wait for each other; those of one server wait at its row, in
 //! the order of the rows' numbers, so that none waits for one who waits for it.
 
+mod gauges;
 mod open;
 mod packed;
 mod readings;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::db::{Mode, on};
 use super::rollup::Level;
-use super::{DAY, Inner, Store};
+use super::{DAY, Inner, Store, gauge};
 use crate::model::Result;
 
 /// For how long readings and roll-ups are kept; `None` is for ever.
@@ -23,11 +23,14 @@ pub struct Pruned {
     pub readings: u64,
     pub hours: u64,
     pub days: u64,
+    /// Values of gauges.
+    pub gauges: u64,
 }
 
 impl Store {
     /// Deletes what is older than it is kept for, in whole segments and whole days (UTC): pack and roll
-    /// up first. The chain goes on from the first segment that is kept.
+    /// up first. The chain goes on from the first segment that is kept. Of gauges that are older than
+    /// readings are kept one value a day stays, for as long as days do.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -53,6 +56,7 @@ impl Store {
             pruned.hours =
                 on!(&mut inner.db, db => db.prune_rollups(Level::Hour.number(), before).await)?;
         }
+        pruned.gauges = gauge::prune(&mut inner, raw, cut(retention.daily)).await?;
         if let Some(before) = cut(retention.daily) {
             pruned.days =
                 on!(&mut inner.db, db => db.prune_rollups(Level::Day.number(), before).await)?;

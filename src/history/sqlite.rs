@@ -3,6 +3,7 @@
 //! SQLite blocks, so every call runs on a thread that may. The connection goes there and comes back; a
 //! caller that is dropped in between takes it along, and with it whatever was not committed.
 
+mod gauges;
 mod open;
 mod packed;
 mod readings;

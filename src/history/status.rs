@@ -25,6 +25,8 @@ pub struct Overview {
     pub hours: u64,
     pub days: u64,
     pub notes: u64,
+    /// Values of gauges that are kept.
+    pub gauges: u64,
     /// When the first and the last reading were taken, milliseconds since the epoch.
     pub first_at: Option<i64>,
     pub last_at: Option<i64>,
@@ -61,6 +63,7 @@ impl Store {
             hours: counts.hours,
             days: counts.days,
             notes: counts.notes,
+            gauges: counts.gauges,
             first_at: servers.iter().filter_map(|server| server.first_at).min(),
             last_at: servers.iter().filter_map(|server| server.last_at).max(),
             rolled_to: rolled.and_then(|rolled| rolled.into_iter().min()),

@@ -294,8 +294,35 @@ record! {
         /// FHIRPath expressions that have to hold over an answer.
         #[serde(rename = "assert")]
         assertions: Vec<RawAssert>,
-        /// Where diag finds the server's own metrics.
+        /// Where diag and check find the server's own metrics.
         resources: RawResources,
+        /// Of which types check counts the resources now and then.
+        counts: RawCounts,
+    }
+}
+
+record! {
+    /// Resource counts over time, for report capacity; they change no verdict.
+    RawCounts {
+        /// Resource types; of each TYPE?_summary=count is asked for.
+        #[schemars(extend("x-items" = "type"))]
+        types: Vec<String>,
+        /// How often at most; 6h where nothing is said.
+        every: Length,
+    }
+}
+
+impl RawServer {
+    /// Whether this layer speaks of the server's own metrics.
+    pub(super) fn names_metrics(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.resources.is_some())
+    }
+
+    /// Has the metrics read now and then, where they are spoken of.
+    pub(super) fn read_metrics(&mut self, every: Length) {
+        if let Some(resources) = self.checks.as_mut().and_then(|checks| checks.resources.as_mut()) {
+            resources.every.get_or_insert(every);
+        }
     }
 }
 
@@ -312,6 +339,9 @@ record! {
         url: String,
         /// auto tells the two apart by the answer.
         format: RawMetricsFormat,
+        /// How often check reads them at most, for report capacity: 5m where the inventory names their
+        /// place, and never where only the preset does and nothing is said.
+        every: Length,
     }
 }
 

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::layer::Layer as _;
+use super::leaf::Length;
 use super::meaning::Issue;
 use super::path::{Step, steps};
 use super::preset;
 use super::raw::{
-    RawChecks, RawContact, RawFormat, RawHealth, RawInventory, RawMetadata, RawMetricsFormat,
-    RawResources, RawServer, RawTerms, RawThreshold,
+    RawChecks, RawContact, RawCounts, RawFormat, RawHealth, RawInventory, RawMetadata,
+    RawMetricsFormat, RawResources, RawServer, RawTerms, RawThreshold,
 };
 use super::raw_transport::{
     RawCertificateFiles, RawNetwork, RawProxy, RawProxyLogin, RawTls, RawTlsVersion,
@@ -18,14 +20,21 @@ use super::raw_transport::{
 use super::{Overrides, agreement, leaf, link, sign_in};
 use crate::model::Terms;
 use crate::model::server::{
-    Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, FhirVersion, Format,
-    HealthCheck, Maintenance, MetadataCheck, MetadataService, MetricsFormat, MetricsPlace, Network,
-    Pool, Proxy, ProxyLogin, RateLimit, ReadCheck, ResourcesCheck, Retry, Server, Threshold,
-    Thresholds, Timeouts, Tls, TlsVersion,
+    Accept, AssertCheck, BaseUrl, Checks, ClientCertificate, Contact, CountsCheck, FhirVersion,
+    Format, HealthCheck, Maintenance, MetadataCheck, MetadataService, MetricsFormat, MetricsPlace,
+    Network, Pool, Proxy, ProxyLogin, RateLimit, ReadCheck, ResourcesCheck, Retry, Server,
+    Threshold, Thresholds, Timeouts, Tls, TlsVersion,
 };
 
 /// A Nagios gives a plugin ten seconds; the answer has to be there before.
-pub(super) const NAGIOS_DEADLINE: std::time::Duration = std::time::Duration::from_secs(8);
+pub(super) const NAGIOS_DEADLINE: Duration = Duration::from_secs(8);
+
+/// How often the metrics that an inventory names are read at most where it does not say it.
+const METRICS_EVERY: Duration = Duration::from_secs(300);
+/// Nothing beside the checks is asked for more often.
+const LEAST_RHYTHM: Duration = Duration::from_secs(60);
+/// Most types of which resources are counted.
+const MOST_COUNTED: usize = 50;
 
 /// Which layers lie under a server's own entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,8 +76,12 @@ impl<'a> Resolver<'a> {
         let base = super::server_path(index);
         let below = self.below(&own);
         let lower = Rc::clone(self.base(below));
+        let names_metrics = own.names_metrics();
         let mut merged = own;
         merged.fill(&lower);
+        if names_metrics {
+            merged.read_metrics(Length(METRICS_EVERY));
+        }
         let mut build = Build { base: &base, folder: &self.folder, issues: Vec::new() };
         let server = build.server(merged, self.overrides);
         match server {
@@ -109,6 +122,8 @@ impl<'a> Resolver<'a> {
             if let Some(defaults) = &self.raw.defaults {
                 base.fill(&defaults.0);
             }
+            // What a preset names is a guess, which nobody is to be asked for every few minutes.
+            base.read_metrics(Length(METRICS_EVERY));
             if let Some(preset) = below.vendor.as_deref().and_then(preset::preset) {
                 base.fill(&preset::layer(preset));
             }
@@ -375,6 +390,34 @@ impl Build<'_> {
                 })
                 .collect(),
             resources: raw.resources.and_then(|resources| self.resources(resources)),
+            counts: raw.counts.map(|counts| self.counts(counts)).unwrap_or_default(),
+        }
+    }
+
+    fn counts(&mut self, raw: RawCounts) -> CountsCheck {
+        let usual = CountsCheck::default();
+        let mut types: Vec<String> = Vec::new();
+        for kind in raw.types.unwrap_or_default() {
+            if !types.contains(&kind) {
+                types.push(kind);
+            }
+        }
+        if types.len() > MOST_COUNTED {
+            let name = self.key("checks.counts.types");
+            let what =
+                format!("{name} has {} types; at most {MOST_COUNTED} are counted", types.len());
+            self.wrong("checks.counts.types", what);
+        }
+        let every = raw.every.map_or(usual.every, |every| every.0);
+        self.rhythm("checks.counts.every", every);
+        CountsCheck { types, every }
+    }
+
+    /// Holds a rhythm beside the checks against the least.
+    fn rhythm(&mut self, key: &'static str, every: Duration) {
+        if every < LEAST_RHYTHM {
+            let name = self.key(key);
+            self.wrong(key, format!("{name} is shorter than a minute"));
         }
     }
 
@@ -399,7 +442,11 @@ impl Build<'_> {
             Some(RawMetricsFormat::Prometheus) => MetricsFormat::Prometheus,
             Some(RawMetricsFormat::Actuator) => MetricsFormat::Actuator,
         };
-        Some(ResourcesCheck { place, format })
+        let every = raw.every.map(|every| every.0);
+        if let Some(every) = every {
+            self.rhythm("checks.resources.every", every);
+        }
+        Some(ResourcesCheck { place, format, every })
     }
 
     fn health(&mut self, raw: RawHealth) -> Option<HealthCheck> {

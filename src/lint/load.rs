@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Input, Notes, ServerRule, Subject, is_member};
-use crate::model::server::{Auth, Server};
+use crate::model::server::{Auth, MetricsPlace, ResourcesCheck, Server};
 
 pub(super) const RULES: &[ServerRule] = &[
     ("load.no-pool", no_pool),
@@ -50,6 +50,13 @@ pub fn load(input: &Input<'_>, index: usize) -> Load {
         Some(checks) => format!("{} checks a day, {} each", number(checks), cost.words()),
         None => format!("one check, {}; no schedule", cost.words()),
     }];
+    if let Some(checks) = checks_per_day {
+        let beside = beside(server, checks);
+        if beside > 0.0 {
+            requests += beside;
+            basis.push(format!("metrics and counts: {} a day", number(beside)));
+        }
+    }
     for job in input.survey.jobs().iter().filter(|job| job.server == server.name) {
         match job.runs_per_day {
             Some(runs) => {
@@ -120,6 +127,18 @@ impl Cost {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Cost { requests: count(requests), records: count(records) }
     }
+}
+
+/// Requests a day for the server's own metrics and for counts, which have a rhythm of their own.
+fn beside(server: &Server, checks_per_day: f64) -> f64 {
+    let at_most = |every: std::time::Duration| (86_400.0 / every.as_secs_f64()).min(checks_per_day);
+    let checks = &server.checks;
+    let own_origin = |check: &&ResourcesCheck| match &check.place {
+        MetricsPlace::Path(_) => true,
+        MetricsPlace::Url(url) => url.origin() == server.url.url().origin(),
+    };
+    let metrics = checks.resources.as_ref().filter(own_origin).and_then(|check| check.every);
+    metrics.map_or(0.0, at_most) + checks.counts.types.len() as f64 * at_most(checks.counts.every)
 }
 
 /// Whether the answer to a query holds records and not only their number.

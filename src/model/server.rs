@@ -330,6 +330,16 @@ pub struct Checks {
     pub assert: Vec<AssertCheck>,
     /// `None`: the server shows no metrics that we know of.
     pub resources: Option<ResourcesCheck>,
+    pub counts: CountsCheck,
+}
+
+impl Checks {
+    /// Whether `check` asks for more than what it judges.
+    #[must_use]
+    pub fn has_gauges(&self) -> bool {
+        let reads = self.resources.as_ref().is_some_and(|check| check.every.is_some());
+        reads || !self.counts.types.is_empty()
+    }
 }
 
 /// Where a server tells of its own memory, threads, pools and disk.
@@ -337,6 +347,23 @@ pub struct Checks {
 pub struct ResourcesCheck {
     pub place: MetricsPlace,
     pub format: MetricsFormat,
+    /// How often `check` reads them at most; `None`: never, since the inventory does not speak of them.
+    pub every: Option<Duration>,
+}
+
+/// Of which types `check` counts the resources now and then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountsCheck {
+    /// Each once.
+    pub types: Vec<String>,
+    /// How often at most.
+    pub every: Duration,
+}
+
+impl Default for CountsCheck {
+    fn default() -> CountsCheck {
+        CountsCheck { types: Vec::new(), every: Duration::from_secs(6 * 3600) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 
 use super::checks::metadata::Statement;
 use super::checks::{assert, auth, capability, health, metadata, read, search, stages};
+use super::gauges::{self, Gauged};
 use super::session::Session;
 use super::verdict::{Draft, conclude, left_out, unchecked, whole};
 use super::{CheckName, Options, Shown, Surroundings};
@@ -24,6 +25,8 @@ pub struct Checked {
     pub snapshot: Option<Snapshot>,
     /// Where every stage was asked for and a CapabilityStatement came.
     pub shown: Option<Shown>,
+    /// What was asked for beside the checks.
+    pub gauged: Gauged,
 }
 
 /// Checks many servers, at most `concurrency` at once, and gives the reports in the order of the
@@ -56,6 +59,7 @@ pub async fn check_all(
             ),
             snapshot: None,
             shown: None,
+            gauged: Gauged::default(),
         });
         done(&checked.report);
         finished[index] = Some(checked);
@@ -69,10 +73,26 @@ pub async fn check_one(server: &Server, surroundings: &Surroundings, options: &O
     let deadline = started + server.deadline;
     let mut run = Run::new(server, surroundings, options);
     match Session::open(server, surroundings, options, deadline).await {
-        Ok(mut session) => run.checks(&mut session).await,
-        Err(failure) => run.cannot_start(&failure),
+        Ok(mut session) => {
+            run.checks(&mut session).await;
+            let checked = run.finish(started);
+            Checked { gauged: gauges_of(&mut session, options).await, ..checked }
+        }
+        Err(failure) => {
+            run.cannot_start(&failure);
+            run.finish(started)
+        }
     }
-    run.finish(started)
+}
+
+/// What is due beside the checks, in the time that they left.
+async fn gauges_of(session: &mut Session<'_>, options: &Options) -> Gauged {
+    let has_any = session.server.checks.has_gauges();
+    let Some(asked) = options.gauges.clone().filter(|_| has_any) else { return Gauged::default() };
+    match tokio::time::timeout(session.remaining(), asked).await {
+        Ok(Some(asked)) => gauges::collect(session, &asked).await,
+        Ok(None) | Err(_) => Gauged::default(),
+    }
 }
 
 /// What has been observed so far.
@@ -296,7 +316,7 @@ impl<'a> Run<'a> {
             certificate: self.certificate,
             checks,
         };
-        Checked { report, snapshot: self.snapshot, shown: self.shown }
+        Checked { report, snapshot: self.snapshot, shown: self.shown, gauged: Gauged::default() }
     }
 }
 

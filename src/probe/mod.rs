@@ -8,6 +8,7 @@
 mod checks;
 mod engine;
 mod fhirpath;
+pub mod gauges;
 mod session;
 mod shown;
 mod unapproved;
@@ -15,7 +16,10 @@ mod verdict;
 
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, Shared};
+
 use crate::auth::Surroundings;
+use crate::history::GaugesAsked;
 
 pub use engine::{Checked, check_all, check_one};
 pub use fhirpath::values as fhirpath_values;
@@ -39,7 +43,12 @@ pub struct Options {
     pub keep_snapshots: bool,
     /// What to hold each server's CapabilityStatement against, by name.
     pub baseline: Option<Arc<crate::fhir::drift::BaselineFile>>,
+    /// When gauges were last asked for; `None`: none are asked for.
+    pub gauges: Option<LastAsked>,
 }
+
+/// What history knows of when gauges were asked for, once it has said so; `None` when it cannot say.
+pub type LastAsked = Shared<BoxFuture<'static, Option<Arc<GaugesAsked>>>>;
 
 impl Options {
     /// Whether the statements themselves are needed, for a baseline.

@@ -10,7 +10,7 @@ use crate::auth::{self, Freshness, Proof, Token};
 use crate::fhir::body::{BodyKind, sniff};
 use crate::fhir::outcome::OperationOutcome;
 use crate::http::{Client, Credential, Exchange, Failure, Request, Stage};
-use crate::model::server::{Format, Server};
+use crate::model::server::{Auth, Format, Server};
 use crate::model::{Code, Timing, limits};
 
 /// One server's client, credential and clock for one check.
@@ -104,6 +104,11 @@ impl<'a> Session<'a> {
         self.refused.is_none()
             && self.sign_in(Freshness::Usable).await.is_ok()
             && matches!(self.proof, Some(Ok(Some(_))))
+    }
+
+    /// Whether it makes sense to ask for more: the server is there, and takes the credential.
+    pub(super) async fn may_ask(&mut self) -> bool {
+        self.broken.is_none() && (self.server.auth == Auth::None || self.can_sign_in().await)
     }
 
     /// A request that proves nothing but the extra headers.

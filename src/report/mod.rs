@@ -6,7 +6,9 @@
 
 mod availability;
 mod figures;
+mod gauges;
 mod incident;
+mod line;
 mod proof;
 mod row;
 mod security;
@@ -17,7 +19,9 @@ mod trends;
 
 pub use availability::{Availability, DayFigures, Expected, LEAST_COVERAGE, availability};
 pub use figures::{CheckLatency, Figures, daily, figures, over_time, step_ms};
+pub use gauges::capacity;
 pub use incident::{Evidence, NoteFigures, Outage, incidents_of, key_of, parse_key};
+pub use line::{Asked, drawn};
 pub use proof::{Checked, CheckedPeriod, CheckedServer, Proof, prove};
 pub use row::Row;
 pub use security::{SecurityEvent, security};
@@ -26,7 +30,7 @@ pub use sla::{
     Agreed, Burned, PeriodFigures, Planned, Settled, Terms, running, settle, sla, worst,
 };
 pub use standing::{Budget, Standing, standing};
-pub use trends::{Line, Metric, trends};
+pub use trends::{LimitSource, Line, LoadEffect, Metric, Newest, Step, trends};
 
 use jiff::Timestamp;
 

@@ -15,7 +15,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use uuid::Uuid;
 
-use super::{Figures, availability, daily, figures, instant};
+use super::{Figures, availability, daily, figures, instant, known};
 use crate::history::{Place, Run, Settings, Store};
 use crate::inventory::{self, Overrides};
 use crate::model::server::Maintenance;
@@ -340,8 +340,10 @@ async fn compare_figures(
     server: &Server,
     when: &str,
 ) -> Result<(), TestCaseError> {
+    let known = known(store).await.unwrap();
     for cells in &story.windows {
-        let found = figures(store, server, story.span(*cells)).await.unwrap();
+        let found =
+            figures(store, server, known.get(&server.name), story.span(*cells)).await.unwrap();
         prop_assert_eq!(found.times(), &story.times(*cells), "{}", when);
         compare(&found, &story.taken(*cells))?;
     }
@@ -353,6 +355,7 @@ async fn compare_figures(
 /// What is made day by day, in New York and in UTC.
 async fn compare_days(story: &Story, store: &Store, server: &Server) -> Result<(), TestCaseError> {
     let zone = TimeZone::get("America/New_York").unwrap();
+    let all = known(store).await.unwrap();
     for cells in &story.windows {
         let window = story.span(*cells);
         let expected = story.times(*cells);
@@ -366,7 +369,7 @@ async fn compare_days(story: &Story, store: &Store, server: &Server) -> Result<(
             prop_assert_eq!(told.days.len(), 1, "the day of 25 hours is one");
         }
         let exact = availability(store, server, known, window, &TimeZone::UTC).await.unwrap();
-        let days = daily(store, server, window).await.unwrap();
+        let days = daily(store, server, all.get(&server.name), window).await.unwrap();
         let readings: u64 = days.iter().map(|(_, day)| day.readings).sum();
         prop_assert_eq!(readings, story.taken(*cells).len() as u64);
         for (at, day) in days {

@@ -7,32 +7,88 @@ use super::figures::daily;
 use super::instant;
 use crate::history::{Known, Rollup, Store};
 use crate::model::{Result, Server};
-use crate::stats::capacity::{self, Crossing, Limit, Side};
+use crate::stats::against::Against;
+use crate::stats::capacity::{self, Ahead, Crossing, Limit, Side};
 use crate::stats::span::Span;
-use crate::stats::trend::{self, Trend};
+use crate::stats::trend::{self, Direction, Trend};
 
-/// One figure of one server over days.
+/// One figure of one server over time.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Line {
     pub server: String,
     pub metric: Metric,
     /// Of which check; null for the whole server.
     pub check: Option<String>,
+    /// Of what the server says of itself its name, such as `heap`; null for what checks measured.
+    pub gauge: Option<String>,
+    /// Which one of several: a disk, a pool, a type of resource.
+    pub of: Option<String>,
     pub unit: &'static str,
+    /// What a point stands for.
+    pub step: Step,
+    /// The last figure as it was read.
+    pub newest: Option<Newest>,
     pub points: Vec<Point>,
-    /// Null with too few days to say.
+    /// Null with too few points to say.
     pub trend: Option<Trend>,
     /// The line that must not be crossed, where there is one.
     pub limit: Option<Limit>,
+    /// Who says so.
+    pub limit_source: Option<LimitSource>,
     /// When it is crossed, if it goes on like that.
     pub crossing: Option<Crossing>,
+    /// Where it goes, if it goes on like that; empty where nothing moves.
+    pub forecast: Vec<Ahead>,
+    /// Of a response time: how it moves with what the server has to do.
+    pub load: Option<LoadEffect>,
 }
 
-/// The figure of one day (UTC).
+/// The figure of one day (UTC), or of an hour or a reading, as `step` says.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Point {
+    /// The beginning of the day; of what the server says of itself the middle of what was read.
     pub day: jiff::Timestamp,
     pub value: f64,
+}
+
+/// What a point stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Day,
+    /// The median of an hour, where there are too few days.
+    Hour,
+    /// A figure as it was read, where there are too few hours.
+    Reading,
+}
+
+/// A figure as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Newest {
+    pub at: jiff::Timestamp,
+    pub value: f64,
+}
+
+/// Who says where a limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// A threshold or an agreement.
+    Inventory,
+    /// Its own metrics: the size of a disk, the most of a pool.
+    Server,
+    /// `--line`.
+    Flag,
+}
+
+/// How a response time moves with a load, hour by hour.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LoadEffect {
+    /// By which figure of the server, such as `requests`.
+    pub gauge: String,
+    pub unit: &'static str,
+    #[serde(flatten)]
+    pub effect: Against,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -47,6 +103,26 @@ pub enum Metric {
     ResponseP95,
     /// The mean size of an answer as it was sent.
     AnswerBytes,
+    /// What the server says of its memory, pools, disks and queues.
+    Gauge,
+    /// How many resources of a type there are.
+    Count,
+}
+
+impl Metric {
+    /// As it is written in JSON, and after `--line`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Metric::Availability => "availability",
+            Metric::ErrorRate => "error_rate",
+            Metric::ResponseP50 => "response_p50",
+            Metric::ResponseP95 => "response_p95",
+            Metric::AnswerBytes => "answer_bytes",
+            Metric::Gauge => "gauge",
+            Metric::Count => "count",
+        }
+    }
 }
 
 /// How far ahead a crossing is looked for.
@@ -107,23 +183,85 @@ fn line(
 ) -> Line {
     let points: Vec<(i64, f64)> =
         days.iter().filter_map(|(at, day)| Some((*at, value(day)?))).collect();
-    let trend = trend::trend(&points);
-    let crossing = limit.and_then(|limit| {
-        let ends = points.last()?.0;
-        capacity::crossing(&points, limit, ends, HORIZON_MS)
-    });
-    Line {
-        server: server.name.clone(),
-        metric,
-        check: check.map(str::to_owned),
-        unit,
-        points: points
-            .iter()
-            .map(|(at, value)| Point { day: instant(*at), value: *value })
-            .collect(),
-        trend,
-        limit,
-        crossing,
+    Line { check: check.map(str::to_owned), ..Line::of(&server.name, metric, unit, &points) }
+        .limited(limit, LimitSource::Inventory)
+}
+
+impl Line {
+    /// Points in order of time, with their trend; without a limit.
+    pub(super) fn of(
+        server: &str,
+        metric: Metric,
+        unit: &'static str,
+        points: &[(i64, f64)],
+    ) -> Line {
+        let newest = points.last().map(|(at, value)| Newest { at: instant(*at), value: *value });
+        Line {
+            server: server.to_owned(),
+            metric,
+            check: None,
+            gauge: None,
+            of: None,
+            unit,
+            step: Step::Day,
+            newest,
+            points: points
+                .iter()
+                .map(|(at, value)| Point { day: instant(*at), value: *value })
+                .collect(),
+            trend: trend::trend(points),
+            limit: None,
+            limit_source: None,
+            crossing: None,
+            forecast: Vec::new(),
+            load: None,
+        }
+    }
+
+    /// The same with a limit, when that is crossed, and the way there.
+    pub(super) fn limited(mut self, limit: Option<Limit>, source: LimitSource) -> Line {
+        self.limit = limit;
+        self.limit_source = limit.map(|_| source);
+        let points: Vec<(i64, f64)> =
+            self.points.iter().map(|point| (point.day.as_millisecond(), point.value)).collect();
+        let Some(first) = points.first().map(|(at, _)| *at) else { return self };
+        let now = self.newest.map_or(first, |newest| newest.at.as_millisecond());
+        let direction = self.trend.as_ref().map(|trend| trend.direction);
+        let moves = matches!(direction, Some(Direction::Rising | Direction::Falling));
+        self.crossing = limit
+            .and_then(|limit| capacity::crossing(&points, limit, now, HORIZON_MS))
+            // Memory goes up and down all day long: what does not move as a whole crosses nothing.
+            .filter(|crossing| crossing.already || moves || !self.is_said_by_server());
+        self.forecast = match moves {
+            true => capacity::ahead(&points, now, self.foreseen(first, now)),
+            false => Vec::new(),
+        };
+        self
+    }
+
+    /// Whether it comes from the server, and not from checks.
+    #[must_use]
+    pub fn is_said_by_server(&self) -> bool {
+        matches!(self.metric, Metric::Gauge | Metric::Count)
+    }
+
+    /// Whether it is told of where things run full: what has a limit, what the server says of itself,
+    /// sizes, and response times that can be held against a load.
+    #[must_use]
+    pub fn tells_capacity(&self) -> bool {
+        self.limit.is_some()
+            || self.load.is_some()
+            || self.is_said_by_server()
+            || self.metric == Metric::AnswerBytes
+    }
+
+    /// How far a forecast is drawn: a little beyond the crossing, else half as far as was seen.
+    fn foreseen(&self, first: i64, now: i64) -> i64 {
+        let ahead = match self.crossing.filter(|crossing| !crossing.already) {
+            Some(crossing) => crossing.latest.unwrap_or(crossing.at) - now,
+            None => (now - first) / 2,
+        };
+        now.saturating_add((ahead + ahead / 10).min(HORIZON_MS))
     }
 }
 

@@ -70,6 +70,49 @@ pub fn crossing(
     })
 }
 
+/// Where figures are expected at an instant, if they go on like that.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Ahead {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    pub value: f64,
+    /// By the ends of the 95 % interval of the slope.
+    pub low: f64,
+    pub high: f64,
+}
+
+/// The line of the points from `now` until `until`, or until [`FARTHEST`] times the seen time; empty
+/// with too few points for an interval. What was never below zero is not expected there.
+#[must_use]
+pub fn ahead(points: &[(i64, f64)], now: i64, until: i64) -> Vec<Ahead> {
+    /// Pieces: where the ends of the interval meet the line they bend.
+    const PIECES: i64 = 30;
+    let Some(line) = Line::of(points) else { return Vec::new() };
+    let (Some((low, high)), Some(first), Some(last)) =
+        (line.interval, line.series.first(), line.series.last())
+    else {
+        return Vec::new();
+    };
+    let seen = last.0.saturating_sub(first.0);
+    let until = until.min(now.saturating_add(seen.saturating_mul(FARTHEST)));
+    if until <= now {
+        return Vec::new();
+    }
+    let floor = match line.series.iter().all(|(_, value)| *value >= 0.0) {
+        true => 0.0,
+        false => f64::NEG_INFINITY,
+    };
+    let step = (until - now) / PIECES;
+    (0..=PIECES)
+        .map(|piece| {
+            let at = if piece == PIECES { until } else { now + piece * step };
+            let [value, low, high] =
+                [line.slope, low, high].map(|slope| line.at(slope, at).max(floor));
+            Ahead { at, value, low: low.min(value).min(high), high: high.max(value).max(low) }
+        })
+        .collect()
+}
+
 /// Where a line with a slope meets the limit; `now` when it is beyond it.
 #[allow(clippy::cast_possible_truncation, reason = "the distance is below the horizon")]
 fn meeting(line: &Line, slope: f64, limit: Limit, now: i64, horizon: i64) -> Option<i64> {
@@ -148,6 +191,21 @@ mod tests {
         let found = crossing(&points, above(50.0), 29 * DAY, 365 * DAY).unwrap();
         assert!(found.already);
         assert_eq!(found.at, 29 * DAY);
+    }
+
+    #[test]
+    fn what_is_ahead_widens_and_ends_where_nothing_can_be_known() {
+        let points = days(40, |day| 20.0 + 0.5 * day as f64 + rough(day));
+        let told = ahead(&points, 39 * DAY, 80 * DAY);
+        let (first, last) = (told.first().unwrap(), told.last().unwrap());
+        assert_eq!((first.at, last.at), (39 * DAY, 80 * DAY));
+        assert!((last.value - 60.0).abs() < 3.0, "{last:?}");
+        assert!(last.low < 60.0 && 60.0 < last.high, "{last:?}");
+        assert!(last.high - last.low > first.high - first.low);
+        assert_eq!(ahead(&points, 39 * DAY, i64::MAX).last().unwrap().at, (39 + 4 * 39) * DAY);
+        let falling = ahead(&days(20, |day| 20.0 - day as f64), 19 * DAY, 60 * DAY);
+        assert_eq!(falling.last().unwrap().value, 0.0);
+        assert_eq!(ahead(&days(5, |day| day as f64), 5 * DAY, 9 * DAY), []);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //!
 //! The way through it: `window` says what time is asked for and what of it counts, as `span`s;
 //! `uptime` makes a timeline of readings; `incident` and `sla` read the timeline. `sketch` stands under
-//! `latency`, and `trend` under `capacity`.
+//! `latency`, and `trend` under `capacity` and `against`.
 
+pub mod against;
 pub mod capacity;
 pub mod error;
 pub mod incident;

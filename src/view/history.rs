@@ -31,6 +31,7 @@ pub fn status(place: &str, status: &Overview) -> Output {
         "hours": status.hours,
         "days": status.days,
         "notes": status.notes,
+        "gauges": status.gauges,
         "first_at": at(status.first_at),
         "last_at": at(status.last_at),
         "rolled_to": at(status.rolled_to),
@@ -57,6 +58,7 @@ pub fn status(place: &str, status: &Overview) -> Output {
         ),
         ("roll-ups", Some(Cell::plain(format!("{} hours, {} days", status.hours, status.days)))),
         ("notes", number(status.notes)),
+        ("values of gauges", number(status.gauges)),
         ("first reading", text(at(status.first_at))),
         ("last reading", text(at(status.last_at))),
         ("rolled up to", text(at(status.rolled_to))),
@@ -157,6 +159,7 @@ pub fn pruned(place: &str, kept: &Retention, pruned: Option<&Pruned>) -> Output 
         "readings": pruned.map(|pruned| pruned.readings),
         "hours": pruned.map(|pruned| pruned.hours),
         "days": pruned.map(|pruned| pruned.days),
+        "gauges": pruned.map(|pruned| pruned.gauges),
     });
     let kept = format!(
         "Kept are readings of {} days, hours of {} and days of {}.",
@@ -169,8 +172,8 @@ pub fn pruned(place: &str, kept: &Retention, pruned: Option<&Pruned>) -> Output 
         document.insert(
             0,
             Block::text(format!(
-                "{} readings, {} hours and {} days are gone.",
-                pruned.readings, pruned.hours, pruned.days
+                "{} readings, {} hours, {} days and {} values of gauges are gone.",
+                pruned.readings, pruned.hours, pruned.days, pruned.gauges
             )),
         );
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# metrics.sh BINARY: `diag NAME resources` reads what real exporters write: the node exporter of Prometheus,
+# metrics.sh BINARY: `diag NAME resources` reads, and `check` and `report capacity` keep and tell, what real exporters write: the node exporter of Prometheus,
 # and Helios where it is installed. Ends with 0 only when every line says PASS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,7 +29,7 @@ expect() { # WHAT FILTER FILE
         printf 'PASS    %s\n' "$1"
     else
         printf 'FAIL    %s\n' "$1"
-        jq '.topics[0] | {code, message, details}' "$3" | head -n 60
+        jq '.topics[0]? // .servers | if type == "object" then {code, message, details} else . end' "$3" | head -n 60
         failed=$((failed + 1))
     fi
 }
@@ -66,6 +66,16 @@ expect "node exporter: the machine's memory is what it says" \
     "$desk/node.json"
 expect "node exporter: open files and load are there" \
     '[.topics[0].details.readings[].id] | index("open_files") != null and index("load") != null' "$desk/node.json"
+
+# The same page, read by check and told by report capacity.
+"$fhirctl" -i "$desk/servers.yaml" -o json --no-progress check node >"$desk/check.json" || true
+expect "check: the run is recorded" '.recorded' "$desk/check.json"
+"$fhirctl" -i "$desk/servers.yaml" -o json --no-progress report capacity --line machine_memory=50% >"$desk/capacity.json"
+expect "report capacity: the machine's memory against a line of one's own" \
+    ".servers[] | select(.gauge == \"machine_memory\") | .limit.value == $total * 0.5 and .limit_source == \"flag\" and .newest.value > 0" \
+    "$desk/capacity.json"
+disks=$(jq '[.topics[0].details.readings[] | select(.id == "disk")] | length' "$desk/node.json")
+expect "report capacity: every disk" "[.servers[] | select(.gauge == \"disk\")] | length == $disks" "$desk/capacity.json"
 
 if "$here/helios/start.sh" >"$desk/helios.out" 2>"$desk/helios.err" </dev/null & then
     helios=$!

@@ -2,6 +2,7 @@
 
 mod crash;
 mod engines;
+mod gauges;
 mod rolled;
 mod rough;
 mod trouble;

@@ -7,6 +7,7 @@ mod audit;
 mod aws_sigv4;
 mod bulk_export;
 mod bulk_import;
+mod capacity;
 mod check;
 mod credentials;
 mod diag;

@@ -5,10 +5,11 @@ use clap::Args;
 use crate::command::report::window::WindowArgs;
 use crate::command::selector::SelectorArgs;
 use crate::context::{Context, Outcome};
+use crate::history::GaugeValue;
 use crate::inventory::{Inventory, select};
 use crate::model::{Error, Exit, Reading, Result, Sample};
 use crate::render::Format;
-use crate::report::known_names;
+use crate::report::{instant, known_names};
 use serde_json::json;
 
 /// Lines that are written at once.
@@ -19,6 +20,10 @@ const AT_ONCE: usize = 64 * 1024;
 pub struct ExportArgs {
     #[command(flatten)]
     pub selector: SelectorArgs,
+
+    /// Instead of samples what servers said of themselves: memory, pools, disks, resource counts
+    #[arg(long)]
+    pub gauges: bool,
 
     #[command(flatten)]
     pub window: WindowArgs,
@@ -34,17 +39,30 @@ pub(super) async fn run(
 ) -> Result<Outcome> {
     context.options.output.among(&[Format::Table, Format::Csv, Format::Json, Format::Ndjson])?;
     let as_csv = context.options.output == Format::Csv;
+    let head = if args.gauges { GAUGES_HEAD } else { HEAD };
     let chosen = args.window.choose(context.clock.now())?;
     let servers = select(inventory, &args.selector.selection())?;
     let store = context.look_at_history(inventory).await?;
     let known = known_names(&store).await?;
     let mut text = String::new();
     if as_csv {
-        text.push_str(HEAD);
+        text.push_str(head);
     }
     let mut is_read = true;
     for server in servers.iter().filter(|server| known.contains(&server.name)) {
         let window = chosen.window;
+        if args.gauges {
+            for series in store.gauges(&server.name, window.from..window.to).await? {
+                for value in &series.values {
+                    text.push_str(&gauge(&server.name, &series.name, value, as_csv)?);
+                }
+            }
+            if is_read {
+                is_read = context.pass_on(text.as_bytes())?;
+            }
+            text.clear();
+            continue;
+        }
         store
             .readings(&server.name, window.from..window.to, |reading| {
                 if !is_read || !window.contains(reading.at.as_millisecond()) {
@@ -69,6 +87,26 @@ pub(super) async fn run(
         context.pass_on(text.as_bytes())?;
     }
     Ok(Outcome { output: None, exit: Exit::OK })
+}
+
+const GAUGES_HEAD: &str = "server,at,gauge,value,limit\n";
+
+/// One value of a gauge. Its name begins with a word of ours: no spreadsheet takes it for a formula.
+fn gauge(server: &str, name: &str, value: &GaugeValue, as_csv: bool) -> Result<String> {
+    let at = instant(value.at);
+    if as_csv {
+        let limit = value.limit.map_or_else(String::new, |limit| limit.to_string());
+        return Ok(format!("{server},{at},{name},{},{limit}\n", value.value));
+    }
+    let value = json!({
+        "schema": "fhirctl/history-gauge/v1",
+        "server": server,
+        "at": at,
+        "gauge": name,
+        "value": value.value,
+        "limit": value.limit,
+    });
+    printed(&value)
 }
 
 /// Names, codes and numbers only: nothing that a spreadsheet could take for a formula.
@@ -124,7 +162,11 @@ fn line(reading: &Reading, sample: &Sample) -> Result<String> {
         "server_request_id": detail.and_then(|detail| detail.server_request_id.as_deref()),
         "remote_address": detail.and_then(|detail| detail.remote_address.as_deref()),
     });
-    serde_json::to_string(&value)
+    printed(&value)
+}
+
+fn printed(value: &serde_json::Value) -> Result<String> {
+    serde_json::to_string(value)
         .map(|text| text + "\n")
-        .map_err(|error| Error::internal(format!("a sample cannot be written: {error}")))
+        .map_err(|error| Error::internal(format!("a line cannot be written: {error}")))
 }

@@ -15,10 +15,16 @@ use crate::history::migrations::{self, Migration};
 use crate::history::place::{Host, Server};
 use crate::model::{Error, Result};
 
-static MIGRATIONS: &[Migration] = &[Migration {
-    version: 20_261_129,
-    sql: include_str!("../migrations/postgres/20261129_readings.sql"),
-}];
+static MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 20_261_129,
+        sql: include_str!("../migrations/postgres/20261129_readings.sql"),
+    },
+    Migration {
+        version: 20_261_130,
+        sql: include_str!("../migrations/postgres/20261130_gauges.sql"),
+    },
+];
 
 /// `fhir` in ASCII: what migrations and the making of partitions wait for each other with.
 pub(super) const LOCK: i64 = 0x6668_6972;

@@ -121,7 +121,7 @@ impl Postgres {
                  (SELECT count(*) FROM rollup WHERE level = 0), \
                  (SELECT count(*) FROM rollup WHERE level = 1), \
                  (SELECT count(*) FROM note), (SELECT min(written) FROM reading), \
-                 (SELECT max(day) FROM day_seal)",
+                 (SELECT max(day) FROM day_seal), (SELECT count(*) FROM gauge_value)",
                 &[],
             )
             .await?;
@@ -142,6 +142,7 @@ impl Postgres {
                 notes: count(9)?,
                 oldest_fresh: number(10)?,
                 last_seal: number(11)?,
+                gauges: count(12)?,
             })
         };
         read().map_err(|error| self.told(&error))
@@ -149,7 +150,7 @@ impl Postgres {
 
     /// Gives space back to the database, and its planner fresh figures.
     pub async fn vacuum(&mut self) -> Result<()> {
-        self.run("VACUUM (ANALYZE) reading, segment, rollup, server, run").await
+        self.run("VACUUM (ANALYZE) reading, segment, rollup, server, run, gauge, gauge_value").await
     }
 }
 

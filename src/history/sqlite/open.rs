@@ -18,10 +18,16 @@ const APPLICATION: i64 = 0x6668_6972;
 /// back once for many runs.
 const CHECKPOINT_PAGES: i64 = 8_000;
 
-static MIGRATIONS: &[Migration] = &[Migration {
-    version: 20_261_129,
-    sql: include_str!("../migrations/sqlite/20261129_readings.sql"),
-}];
+static MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 20_261_129,
+        sql: include_str!("../migrations/sqlite/20261129_readings.sql"),
+    },
+    Migration {
+        version: 20_261_130,
+        sql: include_str!("../migrations/sqlite/20261130_gauges.sql"),
+    },
+];
 
 impl Sqlite {
     /// Opens the file. `None` when it is not there and shall not be made.

@@ -143,6 +143,7 @@ impl Sqlite {
                 hours: count("SELECT count(*) FROM rollup WHERE level = 0")?,
                 days: count("SELECT count(*) FROM rollup WHERE level = 1")?,
                 notes: count("SELECT count(*) FROM note")?,
+                gauges: count("SELECT count(*) FROM gauge_value")?,
                 oldest_fresh: maybe(
                     "SELECT written FROM reading ORDER BY seq LIMIT 1",
                 )

@@ -1,6 +1,7 @@
 //! What `report` shows: one file a kind, all with the same head and foot.
 
 pub mod availability;
+pub mod capacity;
 pub mod errors;
 pub mod incident;
 pub mod performance;

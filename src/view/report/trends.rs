@@ -1,9 +1,13 @@
-//! `report trends` and `report capacity`: where figures are heading, and when they cross a limit.
+//! `report trends`: where figures are heading; and the chart of one figure, with what is ahead of it.
 
 use super::Head;
-use crate::render::chart::{Chart, Lines, Mark, Plot, Point, Series, Threshold, Unit};
-use crate::render::{Block, Cell, Output, Table, Tone};
-use crate::report::{Line, Metric, instant};
+use crate::probe::gauges::meaning;
+use crate::render::chart::{
+    Band, BandPoint, Chart, Lines, Mark, Plot, Point, Series, Threshold, Unit,
+};
+use crate::render::{Block, Cell, Output, Row, Table, Tone};
+use crate::report::{Line, Metric, Step, instant};
+use crate::stats::capacity::Ahead;
 use crate::stats::trend::Direction;
 use crate::view::human::{or_dash, table};
 
@@ -16,72 +20,56 @@ pub fn output(head: Head, lines: Vec<Line>) -> Output {
     head.output("Trends", lines, rows, blocks)
 }
 
-/// Only lines that have a limit.
-#[must_use]
-pub fn capacity(head: Head, lines: Vec<Line>) -> Output {
-    let rows = rows(&head, &lines);
-    let mut blocks = vec![Block::Table(rows.clone()), Block::Blank];
-    if lines.iter().all(|line| line.crossing.is_none()) {
-        blocks.push(Block::text("No limit is going to be crossed within what can be foreseen."));
-    }
-    blocks.extend(lines.iter().filter(|line| line.points.len() > 1).map(|line| chart(&head, line)));
-    head.output("Capacity", lines, rows, blocks)
-}
+pub(super) const COLUMNS: [&str; 9] =
+    ["server", "figure", "now", "trend", "a day", "95 % interval", "change", "limit", "crossed"];
 
 fn rows(head: &Head, lines: &[Line]) -> Table {
-    let rows = lines.iter().map(|line| {
-        let unit = unit(line);
-        let trend = line.trend.as_ref();
-        let per_day = |value: Option<f64>| value.map(|value| unit.say(value));
-        let interval = trend.and_then(|trend| {
-            Some(format!("{} to {}", per_day(trend.slope_low)?, per_day(trend.slope_high)?))
-        });
-        let change = trend.and_then(|trend| trend.change).map(|change| {
-            format!(
-                "{}: {} to {}",
-                day(head, change.at),
-                unit.say(change.before),
-                unit.say(change.after)
-            )
-        });
-        let crossing = line.crossing.map(|crossing| match crossing.already {
-            true => "crossed already".to_owned(),
-            false => day(head, crossing.at),
-        });
-        vec![
-            Cell::plain(&line.server),
-            Cell::plain(name(line)),
-            or_dash(trend.map(|trend| unit.say(trend.level)).as_deref()),
-            match trend.map(|trend| trend.direction) {
-                Some(Direction::Rising) => Cell::plain("rising"),
-                Some(Direction::Falling) => Cell::plain("falling"),
-                Some(Direction::Steady) => Cell::toned("steady", Tone::Dim),
-                Some(Direction::Unclear) | None => Cell::toned("too few days", Tone::Unknown),
-            },
-            or_dash(trend.and_then(|trend| per_day(Some(trend.slope_per_day))).as_deref()),
-            or_dash(interval.as_deref()),
-            or_dash(change.as_deref()),
-            or_dash(line.limit.map(|limit| unit.say(limit.value)).as_deref()),
-            or_dash(crossing.as_deref()),
-        ]
-    });
-    table(
-        &[
-            "server",
-            "figure",
-            "now",
-            "trend",
-            "a day",
-            "95 % interval",
-            "change",
-            "limit",
-            "crossed",
-        ],
-        rows.collect(),
-    )
+    table(&COLUMNS, lines.iter().map(|line| row(head, line)).collect())
 }
 
-fn chart(head: &Head, line: &Line) -> Block {
+/// What is told of one figure in a line.
+pub(super) fn row(head: &Head, line: &Line) -> Row {
+    let unit = unit(line);
+    let trend = line.trend.as_ref();
+    let per_day = |value: Option<f64>| value.map(|value| unit.say(value));
+    let interval = trend.and_then(|trend| {
+        Some(format!("{} to {}", per_day(trend.slope_low)?, per_day(trend.slope_high)?))
+    });
+    let change = trend.and_then(|trend| trend.change).map(|change| {
+        format!(
+            "{}: {} to {}",
+            moment(head, line.step, change.at),
+            unit.say(change.before),
+            unit.say(change.after)
+        )
+    });
+    let crossing = line.crossing.map(|crossing| match crossing.already {
+        true => "crossed already".to_owned(),
+        false => moment(head, line.step, crossing.at),
+    });
+    vec![
+        Cell::plain(&line.server),
+        Cell::plain(name(line)),
+        or_dash(trend.map(|trend| unit.say(trend.level)).as_deref()),
+        match trend.map(|trend| trend.direction) {
+            Some(Direction::Rising) => Cell::plain("rising"),
+            Some(Direction::Falling) => Cell::plain("falling"),
+            Some(Direction::Steady) => Cell::toned("steady", Tone::Dim),
+            Some(Direction::Unclear) | None => match line.step {
+                Step::Day => Cell::toned("too few days", Tone::Unknown),
+                Step::Hour | Step::Reading => Cell::toned("too few figures", Tone::Unknown),
+            },
+        },
+        or_dash(trend.and_then(|trend| per_day(Some(trend.slope_per_day))).as_deref()),
+        or_dash(interval.as_deref()),
+        or_dash(change.as_deref()),
+        or_dash(line.limit.map(|limit| unit.say(limit.value)).as_deref()),
+        or_dash(crossing.as_deref()),
+    ]
+}
+
+/// The figure over time, its limit, and where it goes with the interval of that.
+pub(super) fn chart(head: &Head, line: &Line) -> Block {
     let unit = unit(line);
     let points: Vec<Point> = line
         .points
@@ -100,59 +88,141 @@ fn chart(head: &Head, line: &Line) -> Block {
     });
     let rows = line.points.iter().map(|point| {
         vec![
-            Cell::plain(day(head, point.day.as_millisecond())),
+            Cell::plain(moment(head, line.step, point.day.as_millisecond())),
             Cell::plain(format!("{:.3}", point.value)),
         ]
     });
     let mut period = head.period();
     period.from_ms = period.from_ms.max(first);
+    let mut series = vec![Series { name: name(line), points, is_reckoned: false }];
+    let mut band = None;
+    if let Some(end) = line.forecast.last() {
+        period.until_ms = period.until_ms.max(end.at);
+        let ahead = |value: fn(&Ahead) -> f64| {
+            line.forecast.iter().map(move |ahead| (ahead.at, value(ahead)))
+        };
+        series.push(Series {
+            name: "if it goes on like that".to_owned(),
+            points: ahead(|ahead| ahead.value)
+                .map(|(at_ms, value)| Point { at_ms, value: Some(value) })
+                .collect(),
+            is_reckoned: true,
+        });
+        band = Some(Band {
+            label: "95 % interval".to_owned(),
+            points: line
+                .forecast
+                .iter()
+                .map(|ahead| BandPoint { at_ms: ahead.at, low: ahead.low, high: ahead.high })
+                .collect(),
+        });
+    }
+    let forecast = line.forecast.iter().map(|ahead| {
+        vec![
+            Cell::plain(moment(head, line.step, ahead.at)),
+            Cell::toned(
+                format!("{:.3} expected, {:.3} to {:.3}", ahead.value, ahead.low, ahead.high),
+                Tone::Dim,
+            ),
+        ]
+    });
     Block::chart(Chart {
         title: format!("{}: {}", line.server, name(line)),
         description: line.trend.as_ref().map_or_else(
-            || "Too few days for a trend.".to_owned(),
+            || "Too few figures for a trend.".to_owned(),
             |trend| {
                 format!(
-                    "{} days; now at {}, changing by {} a day.",
+                    "{} {}; now at {}, changing by {} a day.{}",
                     trend.points,
+                    match line.step {
+                        Step::Day => "days",
+                        Step::Hour => "hours",
+                        Step::Reading => "figures",
+                    },
                     unit.say(trend.level),
-                    unit.say(trend.slope_per_day)
+                    unit.say(trend.slope_per_day),
+                    crossed(head, line).map(|text| format!(" {text}")).unwrap_or_default()
                 )
             },
         ),
         plot: Plot::Lines(Lines {
             period,
             unit,
-            series: vec![Series { name: name(line), points, is_reckoned: false }],
+            series,
             thresholds: thresholds.into_iter().collect(),
-            band: None,
+            band,
             marks: marks.into_iter().collect(),
         }),
-        table: table(&["day (UTC)", line.unit], rows.collect()),
+        table: table(
+            &[if line.step == Step::Day { "day (UTC)" } else { "at" }, line.unit],
+            rows.chain(forecast).collect(),
+        ),
     })
 }
 
-fn day(head: &Head, at_ms: i64) -> String {
-    instant(at_ms).to_zoned(head.zone.clone()).strftime("%F").to_string()
+/// When the limit is crossed, as a sentence.
+fn crossed(head: &Head, line: &Line) -> Option<String> {
+    let limit = unit(line).say(line.limit?.value);
+    let crossing = line.crossing?;
+    if crossing.already {
+        return Some(format!("{limit} is crossed already."));
+    }
+    let day = moment(head, line.step, crossing.at);
+    Some(match between(head, line) {
+        Some(between) => format!("{limit} is crossed on {day} ({between})."),
+        None => format!("{limit} is crossed on {day}."),
+    })
 }
 
-fn unit(line: &Line) -> Unit {
-    match line.metric {
-        Metric::Availability | Metric::ErrorRate => Unit::Percent,
-        Metric::ResponseP50 | Metric::ResponseP95 => Unit::Milliseconds,
-        Metric::AnswerBytes => Unit::Bytes,
+/// The interval of a crossing that is ahead.
+pub(super) fn between(head: &Head, line: &Line) -> Option<String> {
+    let crossing = line.crossing.filter(|crossing| !crossing.already)?;
+    let day = |at: i64| moment(head, line.step, at);
+    match (crossing.earliest, crossing.latest) {
+        (Some(earliest), Some(latest)) => Some(format!("{} to {}", day(earliest), day(latest))),
+        (Some(earliest), None) => Some(format!("{} at the earliest", day(earliest))),
+        _ => None,
     }
 }
 
-fn name(line: &Line) -> String {
+/// An instant as exactly as the points are.
+pub(super) fn moment(head: &Head, step: Step, at_ms: i64) -> String {
+    let form = if step == Step::Day { "%F" } else { "%F %H:%M" };
+    instant(at_ms).to_zoned(head.zone.clone()).strftime(form).to_string()
+}
+
+pub(super) fn unit(line: &Line) -> Unit {
+    unit_named(line.unit)
+}
+
+pub(super) fn unit_named(unit: &str) -> Unit {
+    match unit {
+        "percent" => Unit::Percent,
+        "ms" => Unit::Milliseconds,
+        "bytes" => Unit::Bytes,
+        "per_second" => Unit::Other("/s".to_owned()),
+        "seconds" => Unit::Other("s".to_owned()),
+        _ => Unit::Count,
+    }
+}
+
+pub(super) fn name(line: &Line) -> String {
     let what = match line.metric {
-        Metric::Availability => "availability",
-        Metric::ErrorRate => "error rate",
-        Metric::ResponseP50 => "median response",
-        Metric::ResponseP95 => "p95 response",
-        Metric::AnswerBytes => "size of an answer",
+        Metric::Availability => "availability".to_owned(),
+        Metric::ErrorRate => "error rate".to_owned(),
+        Metric::ResponseP50 => "median response".to_owned(),
+        Metric::ResponseP95 => "p95 response".to_owned(),
+        Metric::AnswerBytes => "size of an answer".to_owned(),
+        Metric::Count => "resources".to_owned(),
+        Metric::Gauge => title(line.gauge.as_deref().unwrap_or_default()),
     };
-    match &line.check {
-        Some(check) => format!("{what}, {check}"),
-        None => what.to_owned(),
+    match line.check.as_ref().or(line.of.as_ref()) {
+        Some(which) => format!("{what}, {which}"),
+        None => what,
     }
+}
+
+/// What a gauge is called.
+pub(super) fn title(gauge: &str) -> String {
+    meaning(gauge).map_or_else(|| gauge.to_owned(), |meaning| meaning.title)
 }

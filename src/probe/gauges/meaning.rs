@@ -1,6 +1,6 @@
 //! What samples mean: the rows of `data/metrics.yaml`, held against a page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use schemars::JsonSchema;
@@ -43,6 +43,23 @@ pub struct Row {
     /// Warning and critical.
     #[serde(default)]
     above: Option<[f64; 2]>,
+    /// Whether it only grows, so that its speed tells something.
+    #[serde(default)]
+    counter: bool,
+    /// Whether it tells how much the server has to do.
+    #[serde(default)]
+    load: bool,
+}
+
+/// What is known of a gauge by its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meaning {
+    pub title: String,
+    pub unit: Unit,
+    /// Whether it only grows, so that its speed tells something.
+    pub is_counter: bool,
+    /// Whether it tells how much the server has to do.
+    pub is_load: bool,
 }
 
 /// One thing that the server says of itself.
@@ -66,7 +83,7 @@ pub struct Reading {
 }
 
 /// Every row.
-pub fn rows() -> &'static [Row] {
+fn rows() -> &'static [Row] {
     static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
     ROWS.get_or_init(|| {
         // Compiled in and read by a test.
@@ -74,14 +91,53 @@ pub fn rows() -> &'static [Row] {
     })
 }
 
+/// What follows a row's id in the name of the gauge of those who wait.
+const WAITING: &str = "_waiting";
+
+/// What a gauge is by its name: the id of a row, or that with `_waiting` behind it.
+#[must_use]
+pub fn meaning(name: &str) -> Option<Meaning> {
+    let row = |id: &str| rows().iter().find(|row| row.id == id);
+    if let Some(row) = row(name) {
+        return Some(Meaning {
+            title: row.title.clone(),
+            unit: row.unit,
+            is_counter: row.counter,
+            is_load: row.load,
+        });
+    }
+    let row = row(name.strip_suffix(WAITING)?).filter(|row| !row.waiting.is_empty())?;
+    Some(Meaning {
+        title: format!("waiting for {}", row.title),
+        unit: Unit::Count,
+        is_counter: false,
+        is_load: false,
+    })
+}
+
+/// The names of all gauges, in the order of the table.
+pub fn names() -> impl Iterator<Item = String> {
+    rows().iter().flat_map(|row| {
+        let waiting = (!row.waiting.is_empty()).then(|| format!("{}{WAITING}", row.id));
+        std::iter::once(row.id.clone()).chain(waiting)
+    })
+}
+
+/// The name of the gauge of those who wait for what a row tells of.
+pub(super) fn waiting(id: &str) -> String {
+    format!("{id}{WAITING}")
+}
+
 /// Whether a metric's name is in the table.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    patterns().any(|pattern| pattern.split('{').next() == Some(name))
+    static NAMES: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    let bare = |pattern: &'static str| pattern.split_once('{').map_or(pattern, |(name, _)| name);
+    NAMES.get_or_init(|| patterns().map(bare).collect()).contains(name)
 }
 
 /// Every pattern of the table.
-pub fn patterns() -> impl Iterator<Item = &'static str> {
+fn patterns() -> impl Iterator<Item = &'static str> {
     rows().iter().flat_map(|row| {
         [&row.value, &row.limit, &row.free, &row.waiting].into_iter().flatten().map(String::as_str)
     })
@@ -186,7 +242,7 @@ mod tests {
     use super::*;
 
     fn read(page: &str) -> Vec<(String, Option<f64>, Status)> {
-        let mut reader = Reader::new(&is_known);
+        let mut reader = Reader::new(is_known);
         reader.push(page.as_bytes());
         reader.finish();
         readings(&reader.samples)
@@ -210,6 +266,15 @@ mod tests {
             assert!(!row.value.is_empty() || !row.free.is_empty() && !row.limit.is_empty());
             assert!(row.above.is_none_or(|[warning, critical]| warning <= critical), "{}", row.id);
         }
+    }
+
+    #[test]
+    fn every_gauge_has_a_meaning() {
+        for name in names() {
+            assert!(meaning(&name).is_some(), "{name}");
+        }
+        assert_eq!(meaning("hikari_pool_waiting").unwrap().unit, Unit::Count);
+        assert_eq!(meaning("heap_waiting"), None);
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub struct Sample {
 }
 
 /// Reads pieces of a page as they come, and keeps the samples that are wanted.
-pub struct Reader<'a> {
-    wanted: &'a dyn Fn(&str) -> bool,
+pub struct Reader {
+    wanted: fn(&str) -> bool,
     line: Vec<u8>,
     /// The rest of a line that is too long.
     skipping: bool,
@@ -30,9 +30,9 @@ pub struct Reader<'a> {
     pub strange: u64,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     #[must_use]
-    pub fn new(wanted: &'a dyn Fn(&str) -> bool) -> Reader<'a> {
+    pub fn new(wanted: fn(&str) -> bool) -> Reader {
         Reader {
             wanted,
             line: Vec::new(),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn read(pieces: &[&[u8]]) -> (Vec<Sample>, u64) {
-        let mut reader = Reader::new(&all);
+        let mut reader = Reader::new(all);
         for piece in pieces {
             reader.push(piece);
         }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn endless_lines_and_endless_samples_stay_bounded() {
-        let mut reader = Reader::new(&all);
+        let mut reader = Reader::new(all);
         for _ in 0..100 {
             reader.push(&[b'x'; 16 * 1024]);
             assert!(reader.line.len() <= LINE_BYTES);
