@@ -250,7 +250,6 @@ async fn prepare(store: &Store, inventory: &Inventory, context: &Context, now: T
 /// What a report is made from.
 struct Desk<'a> {
     args: &'a CommonArgs,
-    context: &'a Context,
     inventory: Inventory,
     store: Store,
     servers: Vec<Server>,
@@ -261,7 +260,7 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    async fn open(args: &'a CommonArgs, context: &'a Context) -> Result<Desk<'a>> {
+    async fn open(args: &'a CommonArgs, context: &Context) -> Result<Desk<'a>> {
         let inventory = context.load_inventory()?;
         let now = context.clock.now();
         let chosen = args.window.choose(now)?;
@@ -270,7 +269,7 @@ impl<'a> Desk<'a> {
         let store = context.look_at_history(&inventory).await?;
         prepare(&store, &inventory, context, now).await;
         let known = report::known(&store).await?;
-        Ok(Desk { args, context, inventory, store, servers, known, chosen, now })
+        Ok(Desk { args, inventory, store, servers, known, chosen, now })
     }
 
     fn known(&self, server: &Server) -> Option<&Known> {

@@ -52,7 +52,9 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-pub(super) fn unhex(text: &str) -> Option<Head> {
+/// A head as [`hex`] writes it.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Head> {
     let mut head = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

@@ -2,26 +2,26 @@
 //! Whoever doubts a figure recomputes it from the file alone.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::seen::{Look, Seen, cut, expected_interval, wide};
+use super::seen::{expected_interval, wide};
 use super::sla::{Planned, Terms, margin_ms, planned};
 use super::{FORMULA, instant};
-use crate::history::Store;
+use crate::history::{Store, chain};
 use crate::model::{Error, ErrorKind, Reading, Result, Server};
-use crate::stats::latency::took_time;
 use crate::stats::sla::{Percent, Verdict};
 use crate::stats::span::{Span, Spans};
-use crate::stats::uptime::{Kind, Point, Rule, Totals, timeline};
+use crate::stats::uptime::{Rule, Totals, timeline};
 
 mod agreement;
+mod readings;
 
 pub use agreement::{ProvenAgreement, ProvenPeriod};
+use readings::Readings;
 
 /// The file of `--proof`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -150,6 +150,8 @@ const SCHEMA: &str = "fhirctl/proof/v1";
 const MAX_BYTES: u64 = 4 << 30;
 /// A century: no longer window is asked for, and no server is looked at more seldom.
 const LONGEST_MS: i64 = 36_525 * 86_400_000;
+/// The year 9999: behind it no period has an end.
+const LAST_MS: i64 = 253_370_764_800_000;
 
 /// Writes down what a window of some servers comes to, and from what.
 ///
@@ -276,7 +278,7 @@ impl Proof {
         if let Some(object) = value.as_object_mut() {
             object.shift_remove("digest");
         }
-        Ok(hex(&Sha256::digest(value.to_string())))
+        Ok(chain::hex(&Sha256::digest(value.to_string())))
     }
 
     /// Recomputes everything from the readings and the terms.
@@ -290,8 +292,10 @@ impl Proof {
             Ok(_) => checked.problems.push("the document is not what its digest says".to_owned()),
             Err(error) => checked.problems.push(error.message),
         }
-        if window.ms() > LONGEST_MS {
-            checked.problems.push("the window is longer than a century".to_owned());
+        if window.ms() > LONGEST_MS || window.from < -LAST_MS || window.to > LAST_MS {
+            checked
+                .problems
+                .push("there is no such window: a century at most, before 9999".to_owned());
             return checked;
         }
         for server in &self.servers {
@@ -370,14 +374,16 @@ impl Proven {
 
     /// What is wrong with the chain.
     fn breach(&self) -> Option<String> {
-        let mut head = unhex(&self.chain.before).unwrap_or_default();
-        if head.len() != 32 {
+        let Some(mut head) = chain::unhex(&self.chain.before) else {
             return Some(format!("{}: the chain begins with no hash", self.name));
+        };
+        if self.chain.position == 0 && head != chain::start(&self.chain.name) {
+            return Some(format!("{}: the chain does not begin with its name", self.name));
         }
         for text in &self.readings {
-            head = Sha256::new().chain_update(&head).chain_update(text).finalize().to_vec();
+            head = chain::advance(&head, text);
         }
-        let is_whole = hex(&head) == self.chain.after;
+        let is_whole = chain::hex(&head) == self.chain.after;
         (!is_whole).then(|| format!("{}: the readings are not those of the chain", self.name))
     }
 
@@ -414,7 +420,6 @@ impl Proven {
         let mut differs = |what: &str| {
             all.push(format!("{}: {what} is not what the readings come to", self.name));
         };
-        #[allow(clippy::float_cmp, reason = "one number and no other")]
         if self.tolerance != Rule::TOLERANCE {
             differs("tolerance");
         }
@@ -474,66 +479,6 @@ fn differing<T: Serialize>(one: &T, other: &T) -> Vec<String> {
     }
 }
 
-/// Readings as their texts tell them, in order of time.
-struct Readings {
-    scheduled_ms: Option<i64>,
-    all: Vec<Told>,
-}
-
-/// What counts of one reading.
-struct Told {
-    look: Look,
-    /// How long its answers took, in microseconds.
-    answered_us: Vec<u64>,
-}
-
-impl Readings {
-    fn of(proven: &Proven) -> Result<Readings> {
-        let server: Arc<str> = proven.name.as_str().into();
-        let told = proven.readings.iter().enumerate().map(|(index, text)| {
-            let reading = Reading::from_text(&server, text).ok_or_else(|| {
-                let words = format!("{server}: reading {index} cannot be read");
-                Error::new(ErrorKind::Data, words)
-            })?;
-            let timed = reading.samples.iter().filter(|sample| took_time(sample));
-            let answered_us = timed.map(|sample| sample.duration_us).collect();
-            let point = Point {
-                at: reading.at.as_millisecond(),
-                kind: Kind::of(reading.status),
-                party: reading.party,
-                code: reading.code,
-            };
-            Ok(Told { look: Look { state: reading.state, point }, answered_us })
-        });
-        let mut all = told.collect::<Result<Vec<Told>>>()?;
-        // Stable: at one instant in the order of writing, as history tells them.
-        all.sort_by_key(|told| told.look.point.at);
-        Ok(Readings { scheduled_ms: proven.scheduled_ms, all })
-    }
-
-    fn seen(&self, maintenance: &[Planned], window: Span, wide: Span) -> Seen {
-        let first = self.place(wide.from).saturating_sub(1);
-        let looks = self.all[first..self.place(wide.to).max(first)].iter();
-        let planned = maintenance.iter().map(|planned| (planned.from, planned.until));
-        let looks = looks.map(|told| told.look.clone());
-        Seen::of(looks, (self.scheduled_ms, None), &cut(planned, wide), window, wide)
-    }
-
-    /// Response times of a window in microseconds, ascending.
-    fn latencies(&self, window: Span) -> Vec<u64> {
-        let inside = &self.all[self.place(window.from)..self.place(window.to)];
-        let mut all: Vec<u64> =
-            inside.iter().flat_map(|told| told.answered_us.iter().copied()).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// How many were taken before an instant.
-    fn place(&self, at: i64) -> usize {
-        self.all.partition_point(|told| told.look.point.at < at)
-    }
-}
-
 impl Outcome {
     fn of(totals: &Totals) -> Outcome {
         Outcome {
@@ -565,17 +510,6 @@ fn share(millionths: Option<i64>) -> Option<f64> {
 
 fn pairs(spans: &Spans) -> Vec<[i64; 2]> {
     spans.iter().map(|span| [span.from, span.to]).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 == 1 {
-        return None;
-    }
-    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()).collect()
 }
 
 #[cfg(test)]

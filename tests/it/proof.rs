@@ -109,6 +109,13 @@ fn a_window_is_recomputed_by_us_and_by_a_page_of_another_language() {
     // The window, and the month of the agreement, which says the same.
     assert_eq!(words.matches(&share).count(), 2, "{words}");
 
+    // Here is the beginning of the chain, and that is made of a name.
+    let mut other = proof.clone();
+    assert_eq!(other["servers"][0]["chain"]["position"], 0);
+    other["servers"][0]["chain"]["name"] = "elsewhere".into();
+    sign(&desk, &other);
+    assert_eq!(verified(&desk).1, 65);
+
     // One figure changed, one reading changed, one interval stretched, one piece of planned work moved.
     for (what, with) in [
         ("\"down_ms\": 10800000", "\"down_ms\": 7200000"),
@@ -250,6 +257,7 @@ fn what_is_forged_is_found_also_under_a_digest_of_its_own() {
         (format!("{server}/counted"), json!([])),
         (format!("{server}/tolerance"), 50.0.into()),
         ("/from".into(), "2026-09-01T00:00:00Z".into()),
+        ("/to".into(), "9999-12-30T00:00:00Z".into()),
         // Terms, with figures of others.
         (format!("{terms}/availability"), 90.0.into()),
         (format!("{terms}/exclude"), json!(["maintenance", "party=ours", "party=vendor"])),

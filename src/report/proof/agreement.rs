@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Readings, millionths, pairs};
+use super::readings::Readings;
+use super::{Outcome, millionths, pairs};
 use crate::model::Result;
 use crate::report::instant;
 use crate::report::seen::{Seen, wide};

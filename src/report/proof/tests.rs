@@ -89,10 +89,8 @@ fn terms() -> impl Strategy<Value = Terms> {
 
 fn proof(readings: &[Reading], terms: Terms) -> Proof {
     let texts: Vec<String> = readings.iter().map(Reading::text).collect();
-    let before = [7_u8; 32];
-    let after = texts.iter().fold(before.to_vec(), |head, text| {
-        Sha256::new().chain_update(head).chain_update(text).finalize().to_vec()
-    });
+    let before = chain::start("a");
+    let after = texts.iter().fold(before, |head, text| chain::advance(&head, text));
     let mut proven = Proven {
         name: "a".to_owned(),
         scheduled_ms: Some(2 * HOUR),
@@ -105,8 +103,8 @@ fn proof(readings: &[Reading], terms: Terms) -> Proof {
         chain: Chain {
             name: "a".to_owned(),
             position: 0,
-            before: hex(&before),
-            after: hex(&after),
+            before: chain::hex(&before),
+            after: chain::hex(&after),
         },
         readings: texts,
         interval_ms: 0,
