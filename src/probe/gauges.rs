@@ -147,10 +147,9 @@ impl Take<'_> {
     fn page(&mut self, page: &Page) {
         self.put(PAGE.to_owned(), Some(page.samples as f64), None);
         let mut names = self.last.len();
-        let mut kept = 0;
-        for reading in
-            page.readings.iter().filter(|reading| reading.of.as_deref().is_none_or(is_plain))
-        {
+        let told =
+            page.readings.iter().filter(|reading| reading.of.as_deref().is_none_or(is_plain));
+        for (kept, reading) in told.enumerate() {
             let name = |id: &str| match &reading.of {
                 Some(of) => format!("{id}:{of}"),
                 None => id.to_owned(),
@@ -166,7 +165,6 @@ impl Take<'_> {
                 ));
                 return;
             }
-            kept += 1;
             self.put(own, Some(reading.value), reading.limit);
             if let Some(waiting) = reading.waiting {
                 self.put(name(&meaning::waiting(&reading.id)), Some(waiting), None);

@@ -203,7 +203,7 @@ impl Story {
             newest = looks.clone().map(|(cell, _)| cell).fold(newest, i64::max);
             let readings: Vec<Reading> =
                 looks.clone().map(|(cell, look)| look.reading(self.ms(cell), id)).collect();
-            let Some((_, last)) = looks.last() else { continue };
+            let Some((_, last)) = looks.clone().next_back() else { continue };
             let at = instant(self.ms(newest + last.clock));
             let run = Run { id, at, vantage: None, origin: Origin::Check };
             store.append(&run, &readings).await.unwrap();

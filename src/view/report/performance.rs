@@ -109,13 +109,16 @@ fn chart(head: &Head, row: &PerformanceRow) -> Chart {
         period.from_ms = first.at.as_millisecond();
         period.until_ms = last.at.as_millisecond();
     }
-    let percentiles: [(&str, fn(&Moment) -> f64); 3] =
-        [("p50", |m| m.p50_ms), ("p95", |m| m.p95_ms), ("p99", |m| m.p99_ms)];
-    let series = percentiles.map(|(name, pick)| Series {
+    let series = |name: &str, pick: fn(&Moment) -> f64| Series {
         name: name.to_owned(),
         points: points(moments, step, pick),
         is_reckoned: false,
-    });
+    };
+    let series = [
+        series("p50", |moment| moment.p50_ms),
+        series("p95", |moment| moment.p95_ms),
+        series("p99", |moment| moment.p99_ms),
+    ];
     let told = |at: Timestamp| {
         let form = if by_hour { "%F %H:%M" } else { "%F" };
         at.strftime(form).to_string()
