@@ -247,11 +247,17 @@ async fn prepare(store: &Store, inventory: &Inventory, context: &Context, now: T
     }
 }
 
+/// From so many servers on it is worth while to add them up over several connections.
+const MANY_SERVERS: usize = 64;
+const MOST_HELPERS: usize = 4;
+
 /// What a report is made from.
 struct Desk<'a> {
     args: &'a CommonArgs,
     inventory: Inventory,
     store: Store,
+    /// Further connections, where there are many servers to add up.
+    helpers: Vec<Store>,
     servers: Vec<Server>,
     known: HashMap<String, Known>,
     chosen: Chosen,
@@ -265,11 +271,18 @@ impl<'a> Desk<'a> {
         let now = context.clock.now();
         let chosen = args.window.choose(now)?;
         let servers = select(&inventory, &args.selector.selection())?;
-        let servers = servers.into_iter().cloned().collect();
+        let servers: Vec<Server> = servers.into_iter().cloned().collect();
         let store = context.look_at_history(&inventory).await?;
         prepare(&store, &inventory, context, now).await;
         let known = report::known(&store).await?;
-        Ok(Desk { args, inventory, store, servers, known, chosen, now })
+        let mut helpers = Vec::new();
+        if servers.len() >= MANY_SERVERS {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            for _ in 1..processors.min(MOST_HELPERS) {
+                helpers.push(context.look_at_history(&inventory).await?);
+            }
+        }
+        Ok(Desk { args, inventory, store, helpers, servers, known, chosen, now })
     }
 
     fn known(&self, server: &Server) -> Option<&Known> {
@@ -401,12 +414,8 @@ impl<'a> Desk<'a> {
     /// response times over time where they are wanted.
     async fn added(&self, over_time: bool) -> Result<Vec<report::Row>> {
         let mut rows: Vec<report::Row> = Vec::new();
-        for server in &self.servers {
-            let (known, window) = (self.known(server), self.chosen.window);
-            let mut figures = report::figures(&self.store, server, known, window).await?;
-            if over_time {
-                figures.over_time = report::over_time(&self.store, known, window).await?;
-            }
+        let figures = self.figures(over_time).await?;
+        for (server, figures) in self.servers.iter().zip(figures) {
             let name = match &self.args.group_by {
                 None => server.name.clone(),
                 Some(by) => by.of(server),
@@ -417,6 +426,41 @@ impl<'a> Desk<'a> {
             }
         }
         Ok(rows)
+    }
+
+    /// The figures of each server, in their order; every connection has its share of them.
+    async fn figures(&self, over_time: bool) -> Result<Vec<report::Figures>> {
+        let stores = || std::iter::once(&self.store).chain(&self.helpers);
+        let share = self.servers.len().div_ceil(stores().count()).max(1);
+        let window = self.chosen.window;
+        let some = async |store: &Store, servers: &[Server]| {
+            let mut all = Vec::with_capacity(servers.len());
+            for server in servers {
+                let known = self.known(server);
+                let mut figures = report::figures(store, server, known, window).await?;
+                if over_time {
+                    figures.over_time = report::over_time(store, known, window).await?;
+                }
+                all.push(figures);
+            }
+            Ok::<_, Error>(all)
+        };
+        // Most of it is arithmetic, so that each needs a processor of its own.
+        let runtime = tokio::runtime::Handle::current();
+        let parts = std::thread::scope(|scope| {
+            let parts = self.servers.chunks(share).zip(stores());
+            let threads = parts.map(|(servers, store)| {
+                let (runtime, some) = (runtime.clone(), &some);
+                scope.spawn(move || runtime.block_on(some(store, servers)))
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
+        });
+        let mut figures = Vec::with_capacity(self.servers.len());
+        for part in parts {
+            figures.extend(part.map_err(|_| Error::internal("adding up broke off"))??);
+        }
+        Ok(figures)
     }
 
     async fn agreed(&self) -> Result<Vec<report::Agreed>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::chain::{self, Head};
 use super::coded::Coded;
 use super::db::{Fresh, Mode, ServerRow, on};
-use super::read::{Anonymous, Want};
+use super::read::{Anonymous, EVERYTHING, Want};
 use super::{Inner, Store, Window};
 use crate::model::{Reading, Result};
 
@@ -77,7 +77,8 @@ impl Store {
                 (piece.head, piece.end) = (row.after, row.after);
                 continue;
             }
-            for coded in self.unpack(inner, &server.name, row, Want::Samples).await? {
+            let all = self.unpack(inner, &server.name, row, Want::Samples, &EVERYTHING).await?;
+            for (_, coded) in all {
                 let position = start + piece.readings.len() as i64;
                 let Anonymous(reading) = self.told(inner, &name, position, &coded).await?;
                 piece.take(position, reading);

@@ -47,6 +47,8 @@ pub(super) enum Want {
     Runs,
 }
 
+/// For whoever needs all of a segment.
+pub(super) const EVERYTHING: Window = i64::MIN..i64::MAX;
 /// Fresh rows that are unpacked at once.
 const FRESH_AT_ONCE: usize = 2_000;
 
@@ -182,7 +184,7 @@ impl Store {
             for (at, _, item) in open.drain(..due) {
                 emit(at, item)?;
             }
-            let coded = self.load(inner, server, &source, want).await?;
+            let coded = self.load(inner, server, &source, want, window).await?;
             if want == Want::Runs {
                 inner.learn_runs(coded.iter().map(|(_, coded)| coded.run).collect()).await?;
             }
@@ -211,12 +213,10 @@ impl Store {
         server: &ServerRow,
         source: &Source,
         want: Want,
+        window: &Window,
     ) -> Result<Vec<(i64, Coded)>> {
         match source {
-            Source::Segment(row) => {
-                let readings = self.unpack(inner, &server.name, row, want).await?;
-                Ok((row.position..).zip(readings).collect())
-            }
+            Source::Segment(row) => self.unpack(inner, &server.name, row, want, window).await,
             Source::Fresh(rows) => {
                 let seqs = rows.iter().map(|fresh| fresh.seq).collect();
                 let rows = on!(&mut inner.db, db => db.raw(server.id, seqs).await)?;
@@ -230,24 +230,31 @@ impl Store {
         }
     }
 
-    /// The readings of a segment, in the order in which they were written.
+    /// The readings of a segment that a window needs, each with its position, in the order in which they
+    /// were written.
     pub(super) async fn unpack(
         &self,
         inner: &mut Inner,
         server: &str,
         row: &SegmentRow,
         want: Want,
-    ) -> Result<Vec<Coded>> {
-        let readings = if want == Want::Points {
+        window: &Window,
+    ) -> Result<Vec<(i64, Coded)>> {
+        let part = if want == Want::Points {
             let bytes = on!(&mut inner.db, db => db.points(row.id).await)?;
-            segment::decode_points(&bytes).map(|points| points.iter().map(Coded::from).collect())
+            segment::decode_points(&bytes, window).map(|part| segment::Part {
+                count: part.count,
+                found: part.found.iter().map(|(nth, point)| (*nth, Coded::from(point))).collect(),
+            })
         } else {
             let body = on!(&mut inner.db, db => db.body(row.id).await)?;
-            segment::decode(&body)
+            segment::decode(&body, window)
         };
-        readings
-            .filter(|readings: &Vec<Coded>| i64::try_from(readings.len()) == Ok(row.readings))
-            .ok_or_else(|| self.damaged(server, row.position))
+        let part = part
+            .filter(|part| i64::try_from(part.count) == Ok(row.readings))
+            .ok_or_else(|| self.damaged(server, row.position))?;
+        let placed = |(nth, coded)| Some((row.position + i64::try_from(nth).ok()?, coded));
+        Ok(part.found.into_iter().filter_map(placed).collect())
     }
 
     /// A reading in the form in which it is wanted; words that are new here are looked up.

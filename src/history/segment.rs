@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
+use super::Window;
 use super::bytes::{In, Out, pack, unpack, unzigzag, zigzag};
 use super::coded::{self, Coded, CodedSample, MOST_SAMPLES};
-use crate::model::{Party, State, Status};
+use crate::model::{Detail, Party, State, Status};
 
 /// The form of all three parts.
 const FORM: u8 = 1;
@@ -174,20 +175,31 @@ fn restored(differs: i64, expected: u64) -> u64 {
     expected.wrapping_add(differs as u64)
 }
 
-/// The points of a segment, in the order in which they were written.
-pub(super) fn decode_points(bytes: &[u8]) -> Option<Vec<CodedPoint>> {
+/// What was read of a segment: how many readings it has, and those of a window, each with its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Part<T> {
+    pub count: usize,
+    pub found: Vec<(usize, T)>,
+}
+
+/// The points of a window, and the last one before it, in the order in which they were written.
+pub(super) fn decode_points(bytes: &[u8], window: &Window) -> Option<Part<CodedPoint>> {
     let columns = PointColumns::read(bytes)?;
-    Some(
-        (0..columns.at.len())
-            .map(|nth| CodedPoint {
-                at: columns.at[nth],
-                state: columns.flags[nth].1,
-                status: columns.flags[nth].2,
-                code: columns.code[nth],
-                party: columns.party[nth],
-            })
-            .collect(),
-    )
+    let point = |nth: usize| CodedPoint {
+        at: columns.at[nth],
+        state: columns.flags[nth].1,
+        status: columns.flags[nth].2,
+        code: columns.code[nth],
+        party: columns.party[nth],
+    };
+    let found = within(&columns.at, window).into_iter().map(|nth| (nth, point(nth))).collect();
+    Some(Part { count: columns.at.len(), found })
+}
+
+/// Which ones lie in a window, and the last one before it, ascending.
+fn within(at: &[i64], window: &Window) -> Vec<usize> {
+    let before = (0..at.len()).filter(|nth| at[*nth] < window.start).max_by_key(|nth| at[*nth]);
+    (0..at.len()).filter(|nth| window.contains(&at[*nth]) || Some(*nth) == before).collect()
 }
 
 struct PointColumns {
@@ -226,8 +238,8 @@ fn bytes_of<T>(column: &[u64], read: impl Fn(u8) -> Option<T>) -> Option<Vec<T>>
     column.iter().map(|number| read(u8::try_from(*number).ok()?)).collect()
 }
 
-/// The readings of a segment, in the order in which they were written.
-pub(super) fn decode(body: &Body) -> Option<Vec<Coded>> {
+/// The readings of a window, and the last one before it, in the order in which they were written.
+pub(super) fn decode(body: &Body, window: &Window) -> Option<Part<Coded>> {
     let points = PointColumns::read(&body.points)?;
     let count = points.at.len();
     let plain = unpack(&body.samples)?;
@@ -245,13 +257,19 @@ pub(super) fn decode(body: &Body) -> Option<Vec<Coded>> {
     if total > MOST_SAMPLES * 10 {
         return None;
     }
-    let mut samples = read_samples(&mut input, usize::try_from(total).ok()?)?;
+    let samples = SampleColumns::read(&mut input, usize::try_from(total).ok()?, &body.details)?;
     input.end()?;
-    put_details(&mut samples, &body.details)?;
-    let mut samples = samples.into_iter();
-    let readings = (0..count).map(|nth| {
+    let wanted = within(&points.at, window);
+    let mut wanted = wanted.into_iter().peekable();
+    let mut found = Vec::with_capacity(wanted.len());
+    let mut first = 0;
+    for nth in 0..count {
         run = run.wrapping_add(runs[nth]);
-        let own = usize::try_from(lengths[nth]).ok()?;
+        let own = first..first + usize::try_from(lengths[nth]).ok()?;
+        first = own.end;
+        if wanted.next_if_eq(&nth).is_none() {
+            continue;
+        }
         let (origin, state, status) = points.flags[nth];
         let mut reading = Coded {
             at: points.at[nth],
@@ -263,62 +281,86 @@ pub(super) fn decode(body: &Body) -> Option<Vec<Coded>> {
             code: points.code[nth],
             party: points.party[nth],
             duration: 0,
-            samples: samples.by_ref().take(own).collect(),
+            samples: own.map(|sample| samples.sample(sample)).collect(),
         };
         reading.duration = restored(durations[nth], sum_of_samples(&reading));
-        Some(reading)
-    });
-    readings.collect()
+        found.push((nth, reading));
+    }
+    Some(Part { count, found })
 }
 
-fn read_samples(input: &mut In<'_>, total: usize) -> Option<Vec<CodedSample>> {
-    let check = input.column(total)?;
-    let flags = bytes_of(&input.column(total)?, CodedSample::unflags)?;
-    let code = input.column(total)?;
-    let attempts = input.column(total)?;
-    let durations = input.signed_column(total)?;
-    let mut phases: [Vec<u64>; 5] = Default::default();
-    for phase in &mut phases {
-        *phase = input.column(total)?;
+struct SampleColumns {
+    check: Vec<u64>,
+    flags: Vec<(Status, Option<Party>, bool)>,
+    code: Vec<u64>,
+    attempts: Vec<u64>,
+    durations: Vec<i64>,
+    phases: [Vec<u64>; 5],
+    http: Vec<u64>,
+    wire: Vec<u64>,
+    issue: Vec<u64>,
+    /// By sample, ascending.
+    details: Vec<(usize, Detail)>,
+}
+
+impl SampleColumns {
+    fn read(input: &mut In<'_>, total: usize, details: &[u8]) -> Option<SampleColumns> {
+        Some(SampleColumns {
+            check: input.column(total)?,
+            flags: bytes_of(&input.column(total)?, CodedSample::unflags)?,
+            code: input.column(total)?,
+            attempts: input.column(total)?,
+            durations: input.signed_column(total)?,
+            phases: {
+                let mut phases: [Vec<u64>; 5] = Default::default();
+                for phase in &mut phases {
+                    *phase = input.column(total)?;
+                }
+                phases
+            },
+            http: input.column(total)?,
+            wire: input.column(total)?,
+            issue: input.column(total)?,
+            details: read_details(details, total)?,
+        })
     }
-    let http = input.column(total)?;
-    let wire = input.column(total)?;
-    let issue = input.column(total)?;
-    let samples = (0..total).map(|nth| {
-        let (status, party, counts) = flags[nth];
+
+    fn sample(&self, nth: usize) -> CodedSample {
+        let (status, party, counts) = self.flags[nth];
+        let detail = self.details.binary_search_by_key(&nth, |(nth, _)| *nth).ok();
         let mut sample = CodedSample {
-            check: check[nth],
+            check: self.check[nth],
             status,
-            code: code[nth],
+            code: self.code[nth],
             party,
             counts,
-            attempts: attempts[nth],
+            attempts: self.attempts[nth],
             duration: 0,
-            phases: std::array::from_fn(|phase| phases[phase][nth]),
-            http: http[nth],
-            wire: wire[nth],
-            issue: issue[nth],
-            detail: None,
+            phases: std::array::from_fn(|phase| self.phases[phase][nth]),
+            http: self.http[nth],
+            wire: self.wire[nth],
+            issue: self.issue[nth],
+            detail: detail.map(|at| Box::new(self.details[at].1.clone())),
         };
-        sample.duration = restored(durations[nth], sum_of_phases(&sample));
+        sample.duration = restored(self.durations[nth], sum_of_phases(&sample));
         sample
-    });
-    Some(samples.collect())
+    }
 }
 
-fn put_details(samples: &mut [CodedSample], bytes: &[u8]) -> Option<()> {
+fn read_details(bytes: &[u8], total: usize) -> Option<Vec<(usize, Detail)>> {
     let plain = unpack(bytes)?;
     let mut input = In(&plain);
     if input.byte()? != FORM {
         return None;
     }
+    let mut details = Vec::new();
     let mut at = 0usize;
     while input.end().is_none() {
-        at = at.checked_add(usize::try_from(input.number()?).ok()?)?;
-        samples.get_mut(at)?.detail = Some(Box::new(coded::read_detail(&mut input)?));
+        at = at.checked_add(usize::try_from(input.number()?).ok()?).filter(|at| *at < total)?;
+        details.push((at, coded::read_detail(&mut input)?));
         at += 1;
     }
-    Some(())
+    Some(details)
 }
 
 #[cfg(test)]
@@ -340,9 +382,26 @@ mod tests {
         ) {
             let readings = coded(&readings);
             let body = encode(&readings);
-            prop_assert_eq!(decode(&body).unwrap(), &readings[..]);
-            let points: Vec<_> = readings.iter().map(CodedPoint::of).collect();
-            prop_assert_eq!(decode_points(&body.points).unwrap(), points);
+            let everything = i64::MIN..i64::MAX;
+            let part = decode(&body, &everything).unwrap();
+            prop_assert_eq!(part.count, readings.len());
+            let all: Vec<_> = readings.iter().cloned().enumerate().collect();
+            prop_assert_eq!(&part.found, &all);
+            let points: Vec<_> =
+                readings.iter().map(CodedPoint::of).enumerate().collect();
+            prop_assert_eq!(decode_points(&body.points, &everything).unwrap().found, points);
+            // A window of it is what lies in it, and the last one before it.
+            if let [first, .., last] = &readings[..] {
+                let window = first.at.min(last.at)..first.at.max(last.at);
+                let before = all.iter().filter(|one| one.1.at < window.start);
+                let before = before.max_by_key(|one| (one.1.at, one.0)).map(|one| one.0);
+                let wanted: Vec<_> = all
+                    .iter()
+                    .filter(|one| window.contains(&one.1.at) || Some(one.0) == before)
+                    .cloned()
+                    .collect();
+                prop_assert_eq!(decode(&body, &window).unwrap().found, wanted);
+            }
         }
 
         #[test]
@@ -374,7 +433,7 @@ mod tests {
                 let mut parts = parts.clone();
                 parts[part].truncate(end);
                 let [points, samples, details] = parts.map(|part| pack(&part, 1));
-                let _ = decode(&Body { points, samples, details });
+                let _ = decode(&Body { points, samples, details }, &(i64::MIN..i64::MAX));
             }
         }
     }

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use super::chain::{self, Head};
 use super::coded::Coded;
 use super::db::{Fresh, Mode, SealRow, SegmentRow, ServerRow, on};
-use super::read::{Anonymous, Want};
+use super::read::{Anonymous, EVERYTHING, Want};
 use super::rollup::Level;
 use super::seal::{self, Seal, Sealed};
 use super::{Inner, Store, date_of, day_of, hour_of};
@@ -201,7 +201,8 @@ impl Store {
                 "a segment does not follow the one before",
             ));
         }
-        let readings = match self.unpack(inner, &server.name, row, Want::Samples).await {
+        let all = self.unpack(inner, &server.name, row, Want::Samples, &EVERYTHING).await;
+        let readings = match all {
             Ok(readings) => readings,
             Err(error) if error.kind == ErrorKind::Data => {
                 return Err(walk.found(
@@ -212,7 +213,7 @@ impl Store {
             }
             Err(error) => return Err(Stop::Failed(error)),
         };
-        for coded in &readings {
+        for (_, coded) in &readings {
             self.step(inner, coded, day, walk).await?;
             walk.hold(server.id, expected, day)?;
         }

@@ -329,3 +329,52 @@ fn windows_that_cannot_be_meant_are_refused_before_anything_is_read() {
     assert_eq!(exit(&desk, &["report", "sla", "--group-by", "vendor"]), 64);
     assert_eq!(exit(&desk, &["history", "import", "a.csv", "--last", "3d"]), 64);
 }
+
+#[test]
+fn both_engines_report_the_same() {
+    let Some(postgres) = crate::postgres::shared() else { return };
+    let desk = october();
+    let database = postgres.database();
+    let url = format!(
+        "postgres:///{}?host={}&port={}&user=fhirctl",
+        database.database,
+        postgres.data().display(),
+        postgres.port
+    );
+    let other = ["--history", url.as_str()];
+    assert_eq!(exit(&desk, &[&other[..], &["history", "import", "october.csv"]].concat()), 0);
+    let told = |args: &[&str]| {
+        let (mut told, code) = desk.json(args);
+        for own in ["history", "generated_at"] {
+            told.as_object_mut().unwrap().remove(own);
+        }
+        (told, code)
+    };
+    let window = ["--from", "2026-10-01T00:30:00Z", "--to", "2026-10-31T23:20:00Z"];
+    let mut asked: Vec<Vec<&str>> = [
+        "summary",
+        "availability",
+        "performance",
+        "errors",
+        "sla",
+        "trends",
+        "capacity",
+        "security",
+        "incident",
+    ]
+    .map(|kind| [&["report", kind], &window[..]].concat())
+    .to_vec();
+    asked.push([&["incidents", "list"], &window[..]].concat());
+    for is_packed in [false, true] {
+        for engine in [&[][..], &other[..]] {
+            if is_packed {
+                assert_eq!(exit(&desk, &[engine, &["history", "compact"]].concat()), 0);
+            }
+        }
+        for args in &asked {
+            let (file, server) = (told(args), told(&[&other[..], args].concat()));
+            assert_eq!(file, server, "{args:?}");
+            assert_eq!(file.1, 0, "{args:?}");
+        }
+    }
+}

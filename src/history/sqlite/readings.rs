@@ -39,9 +39,20 @@ impl Sqlite {
 
     /// The server of that name, made when it is not there.
     pub async fn ensure_server(&mut self, name: String) -> Result<i64> {
-        self.call(move |connection| match by_name(connection, &name)? {
-            Some(server) => Ok(server.id),
-            None => Ok(new_server(connection, &name)?.id),
+        self.call(move |connection| {
+            if let Some(server) = by_name(connection, &name)? {
+                return Ok(server.id);
+            }
+            // Outside of a transaction somebody else may be quicker.
+            connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO server (name, born, head, kept_head) \
+                     VALUES (?1, ?1, ?2, ?2)",
+                )?
+                .execute(params![name, chain::start(&name)])?;
+            connection
+                .prepare_cached("SELECT id FROM server WHERE name = ?1")?
+                .query_row([&name], |row| row.get(0))
         })
         .await
     }
