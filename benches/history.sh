@@ -141,7 +141,7 @@ if [ -n "$bin" ]; then
     rows=$(($(wc -l <"$desk/ten.csv") - 1))
     measured "$fhirctl" -i "$data/servers.yaml" --no-progress --history "postgres://bench@127.0.0.1:$pg_port/postgres" history import "$desk/ten.csv"
     pg_ours=$took
-    sql -c "COPY fhirctl.reading TO STDOUT BINARY" >"$desk/rows.bin"
+    sql -c "COPY (SELECT * FROM fhirctl.reading) TO STDOUT BINARY" >"$desk/rows.bin"
     sql -c "CREATE TABLE copied (LIKE fhirctl.reading); CREATE INDEX ON copied (server, position); CHECKPOINT"
     begun=$(now_ms)
     sql -c "COPY copied FROM STDIN BINARY" <"$desk/rows.bin"
