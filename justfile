@@ -40,6 +40,7 @@ bench:
     -benches/bulk.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/load.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
     -benches/tls.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
+    -benches/history.sh "${CARGO_TARGET_DIR:-target}/release/fhirctl"
 
 ci:
     bash .ci/run
