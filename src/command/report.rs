@@ -83,7 +83,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "vendor|organization|label:KEY")]
     pub group_by: Option<GroupBy>,
 
-    /// Exit with 2 when an agreement was breached in the window
+    /// Exit with 2 when an agreement was breached in the window, with 3 when too little is known to say
     #[arg(long)]
     pub fail_on_breach: bool,
 

@@ -13,6 +13,8 @@ use crate::model::{
 
 /// The check of rows that name none.
 const CHECK: &str = "import";
+/// The longest response time: eleven days, in microseconds.
+const LONGEST_US: f64 = 1e12;
 /// Most rows of a file whose rows are in no order: they are put in order in memory.
 const MOST_UNORDERED: u64 = 5_000_000;
 
@@ -43,13 +45,18 @@ pub struct Survey {
 /// first is written.
 ///
 /// # Errors
-/// Exit 65 for a row that cannot be read, with its line, and for too many rows that are in no order.
-pub fn survey_csv(input: impl Read, server: Option<&str>) -> Result<Survey> {
+/// Exit 65 for a row that cannot be read or was taken at no time that can be meant, with its line, and
+/// for too many rows that are in no order.
+pub fn survey_csv(input: impl Read, server: Option<&str>, now: Timestamp) -> Result<Survey> {
     let mut survey = Survey { in_order: true, ..Survey::default() };
     let mut newest: HashMap<Arc<str>, Timestamp> = HashMap::new();
     for row in rows_csv(input, server)? {
         let row = row?;
         survey.rows += 1;
+        if let Some(why) = no_time(row.at, now) {
+            // Behind the head.
+            return Err(wrong(survey.rows + 1, &format!("{} is {why}", row.at)));
+        }
         match newest.get_mut(&row.server) {
             Some(last) => {
                 survey.in_order &= *last <= row.at;
@@ -69,6 +76,18 @@ pub fn survey_csv(input: impl Read, server: Option<&str>) -> Result<Survey> {
         return Err(Error::new(ErrorKind::Data, why).hint("sort the file by time"));
     }
     Ok(survey)
+}
+
+/// Why an instant is no time of a look; such a one would be rolled up hour by hour from there on.
+fn no_time(at: Timestamp, now: Timestamp) -> Option<&'static str> {
+    /// 1990-01-01T00:00:00Z: nothing was watched over HTTP before.
+    const EARLIEST_S: i64 = 631_152_000;
+    const DAY_S: i64 = 86_400;
+    if at.as_second() < EARLIEST_S {
+        return Some("before 1990, when nothing was watched");
+    }
+    // Clocks differ.
+    (at.as_second() > now.as_second() + DAY_S).then_some("in the future")
 }
 
 /// Reads CSV with a head, row by row. Columns by name, in any order: `at` (or `time`, `timestamp`:
@@ -197,8 +216,8 @@ impl Columns {
             (Some(text), Some((_, unit))) => text
                 .parse::<f64>()
                 .ok()
-                .filter(|number| number.is_finite() && *number >= 0.0)
                 .map(|number| number * unit)
+                .filter(|us| (0.0..=LONGEST_US).contains(us))
                 .ok_or_else(|| format!("\"{}\" is no duration", text.escape_debug()))?,
             _ => 0.0,
         };
@@ -339,6 +358,9 @@ fn sample(row: Foreign) -> Sample {
 mod tests {
     use super::*;
 
+    /// 2026-11-02T00:00:00Z.
+    const NOW: Timestamp = Timestamp::constant(1_793_577_600, 0);
+
     #[test]
     fn tables_of_several_kinds_are_read() {
         let text = "time,success,duration_seconds\n1761955200,1,0.25\n2025-11-01T00:01:00Z,0,\n";
@@ -355,7 +377,7 @@ mod tests {
 
     /// Rows as the program reads them: in order one after the other, else all together.
     fn readings_of(text: &str) -> (Survey, Vec<Reading>) {
-        let survey = survey_csv(text.as_bytes(), None).unwrap();
+        let survey = survey_csv(text.as_bytes(), None, NOW).unwrap();
         let rows = rows_csv(text.as_bytes(), None).unwrap().map(Result::unwrap);
         let mut made = if survey.in_order {
             let mut assembler = Assembler::default();
@@ -403,12 +425,18 @@ mod tests {
             ),
             ("at,status\n2025-11-01T00:00:00Z,fine\n", "line 2: \"fine\" is no status"),
             ("when,status\n", "no column at"),
+            ("at,status\n0001-01-01T00:00:00Z,up\n", "line 2: 0001-01-01T00:00:00Z is before 1990"),
+            (
+                "at,status\n1761955200,up\n2040-01-01T00:00:00Z,up\n",
+                "line 3: 2040-01-01T00:00:00Z is in",
+            ),
+            ("at,status,duration_ms\n1761955200,up,1e300\n", "\"1e300\" is no duration"),
             ("at,status,code\n2025-11-01T00:00:00Z,down,tcp.refusal\n", "is no reason code"),
         ] {
-            let error = survey_csv(text.as_bytes(), Some("a")).unwrap_err();
+            let error = survey_csv(text.as_bytes(), Some("a"), NOW).unwrap_err();
             assert!(error.message.contains(words), "{}", error.message);
             assert_eq!(error.exit().0, 65);
         }
-        assert!(survey_csv("at,status\n".as_bytes(), None).is_err());
+        assert!(survey_csv("at,status\n".as_bytes(), None, NOW).is_err());
     }
 }

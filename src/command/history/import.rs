@@ -162,13 +162,14 @@ impl Rows {
 /// name meanwhile.
 async fn from_file(args: &ImportArgs, path: &Path, context: &Context) -> Result<Rows> {
     let (path, server) = (path.to_owned(), args.server.clone());
+    let now = context.clock.now();
     let progress = context.progress("reading", 0);
     let read = tokio::task::spawn_blocking(move || {
         let mut file = match path == Path::new("-") {
             true => spooled()?,
             false => File::open(&path).map_err(|error| Error::io("read", &path, &error))?,
         };
-        let survey = survey_csv(&file, server.as_deref())?;
+        let survey = survey_csv(&file, server.as_deref(), now)?;
         file.rewind().map_err(|error| {
             Error::io("read a second time", &path, &error).hint("or give it on standard input: -")
         })?;

@@ -203,7 +203,7 @@ fn excluded(period: &PeriodFigures) -> Block {
             or_dash(window.reason.as_deref()),
             match window.entered {
                 Some(at) => Cell::toned(format!("afterwards, {at}"), Tone::Warning),
-                None => Cell::plain("in advance"),
+                None => Cell::plain("not marked as later"),
             },
         ]
     });
