@@ -18,8 +18,8 @@ use crate::model::{Error, Result};
 
 /// Hash (16), file (4), attempt (8), line (4).
 const RECORD: usize = 32;
-/// Records that are sorted at once: 32 MiB.
-const AT_ONCE: u64 = 1024 * 1024;
+/// Records that are sorted at once: 16 MiB.
+const AT_ONCE: u64 = 512 * 1024;
 /// Records of one file are written in blocks of so many bytes.
 const BLOCK: usize = 32 * 1024;
 
