@@ -116,10 +116,10 @@ async fn list(args: &ListArgs, context: &Context) -> Result<Outcome> {
     let chosen = args.window.choose(context.clock.now())?;
     let servers = select(&inventory, &args.selector.selection())?;
     let store = context.look_at_history(&inventory).await?;
-    let known = report::known_names(&store).await?;
+    let known = report::known(&store).await?;
     let mut all = Vec::new();
     for server in servers {
-        let is_known = known.contains(&server.name);
+        let is_known = known.contains_key(&server.name);
         let one =
             report::availability(&store, server, is_known, chosen.window, &chosen.zone).await?;
         all.extend(one.incidents);

@@ -137,8 +137,8 @@ async fn known(context: &Context, inventory: &Inventory, name: &str) -> Result<O
     let Some(store) = Store::look(&context.history_settings(inventory).await?).await? else {
         return Ok(None);
     };
-    let names = crate::report::known_names(&store).await?;
-    Ok(names.contains(name).then_some(store))
+    let known = crate::report::known(&store).await?;
+    Ok(known.contains_key(name).then_some(store))
 }
 
 /// How often each server of an inventory is looked at, for roll-ups.

@@ -249,7 +249,7 @@ async fn prepare(store: &Store, inventory: &Inventory, context: &Context, now: T
 
 /// From so many servers on it is worth while to add them up over several connections.
 const MANY_SERVERS: usize = 64;
-const MOST_HELPERS: usize = 4;
+const MOST_CONNECTIONS: usize = 4;
 
 /// What a report is made from.
 struct Desk<'a> {
@@ -257,7 +257,7 @@ struct Desk<'a> {
     inventory: Inventory,
     store: Store,
     /// Further connections, where there are many servers to add up.
-    helpers: Vec<Store>,
+    more_stores: Vec<Store>,
     servers: Vec<Server>,
     known: HashMap<String, Known>,
     chosen: Chosen,
@@ -275,14 +275,14 @@ impl<'a> Desk<'a> {
         let store = context.look_at_history(&inventory).await?;
         prepare(&store, &inventory, context, now).await;
         let known = report::known(&store).await?;
-        let mut helpers = Vec::new();
+        let mut more_stores = Vec::new();
         if servers.len() >= MANY_SERVERS {
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
-            for _ in 1..processors.min(MOST_HELPERS) {
-                helpers.push(context.look_at_history(&inventory).await?);
+            for _ in 1..processors.min(MOST_CONNECTIONS) {
+                more_stores.push(context.look_at_history(&inventory).await?);
             }
         }
-        Ok(Desk { args, inventory, store, helpers, servers, known, chosen, now })
+        Ok(Desk { args, inventory, store, more_stores, servers, known, chosen, now })
     }
 
     fn known(&self, server: &Server) -> Option<&Known> {
@@ -430,7 +430,7 @@ impl<'a> Desk<'a> {
 
     /// The figures of each server, in their order; every connection has its share of them.
     async fn figures(&self, over_time: bool) -> Result<Vec<report::Figures>> {
-        let stores = || std::iter::once(&self.store).chain(&self.helpers);
+        let stores = || std::iter::once(&self.store).chain(&self.more_stores);
         let share = self.servers.len().div_ceil(stores().count()).max(1);
         let window = self.chosen.window;
         let some = async |store: &Store, servers: &[Server]| {

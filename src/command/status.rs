@@ -6,7 +6,7 @@ use super::selector::SelectorArgs;
 use crate::context::{Context, Outcome};
 use crate::inventory::select;
 use crate::model::Result;
-use crate::report::{known_names, standing};
+use crate::report::{self, standing};
 use crate::view;
 
 /// Show what is wrong, since when and whose it is, from history; nothing is asked of a server
@@ -24,11 +24,11 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
     let servers = select(&inventory, &args.selector.selection())?;
     let store = context.look_at_history(&inventory).await?;
-    let known = known_names(&store).await?;
+    let known = report::known(&store).await?;
     let now = context.clock.now();
     let mut all = Vec::with_capacity(servers.len());
     for server in servers {
-        all.push(standing(&store, server, known.contains(&server.name), now).await?);
+        all.push(standing(&store, server, known.contains_key(&server.name), now).await?);
     }
     let exports = super::bulk_export::verbs::unfinished(context)?;
     let head = view::status::Head {

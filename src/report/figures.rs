@@ -221,7 +221,6 @@ pub async fn over_time(
 }
 
 /// A window cut into what is rolled up and what is not.
-#[derive(Default)]
 struct Parts {
     /// Days and hours, in order, each with its beginning.
     rolled: Vec<(i64, Rollup)>,

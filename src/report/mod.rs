@@ -25,7 +25,7 @@ pub use line::{Asked, drawn};
 pub use proof::{Checked, CheckedPeriod, CheckedServer, Proof, prove};
 pub use row::Row;
 pub use security::{SecurityEvent, security};
-pub use seen::{Interval, IntervalSource, Seen, expected_interval, known, known_names};
+pub use seen::{Interval, IntervalSource, Seen, expected_interval, known};
 pub use sla::{
     Agreed, Burned, PeriodFigures, Planned, Settled, Terms, running, settle, sla, worst,
 };

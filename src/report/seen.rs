@@ -1,6 +1,6 @@
 //! What history has of one server in a window, as points for the arithmetic.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -61,14 +61,6 @@ pub(super) fn wide(window: Span, scheduled: Option<i64>, margin_ms: i64) -> Span
     let reach = scheduled.map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
     let margin = reach.max(margin_ms);
     Span::new(window.from.saturating_sub(margin), window.to.saturating_add(margin))
-}
-
-/// The names that a history knows.
-///
-/// # Errors
-/// When the history cannot be read.
-pub async fn known_names(store: &Store) -> Result<HashSet<String>> {
-    Ok(store.servers().await?.into_iter().map(|known| known.name).collect())
 }
 
 /// What a history knows of its servers, by name.

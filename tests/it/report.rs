@@ -378,3 +378,39 @@ fn both_engines_report_the_same() {
         }
     }
 }
+
+#[test]
+fn many_servers_are_added_up_as_each_alone_is() {
+    let names: Vec<String> = (0..150).map(|nth| format!("s{nth:03}")).collect();
+    let mut inventory = String::from("version: 1\nservers:\n");
+    let mut csv = String::from("server,at,status,duration_ms\n");
+    for (nth, name) in names.iter().enumerate() {
+        writeln!(
+            inventory,
+            "  - {{name: {name}, url: \"https://{name}.example.org/fhir\", schedule: {{every: 1h}}}}"
+        )
+        .unwrap();
+        for hour in 0..30 {
+            let status = if (nth + hour) % 11 == 0 { "down" } else { "up" };
+            let at = 1_790_812_800 + hour * 3_600;
+            writeln!(csv, "{name},{at},{status},{}", nth * 7 + hour).unwrap();
+        }
+    }
+    let desk = Desk::new(&inventory);
+    std::fs::write(desk.dir.path().join("many.csv"), csv).unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "many.csv"]), 0);
+    let window = ["--from", "2026-10-01T00:30:00Z", "--to", "2026-10-02T04:20:00Z"];
+    let all = desk.json(&[&["report", "summary"], &window[..]].concat()).0;
+    let told: Vec<&str> = all["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, names);
+    for nth in [0, 74, 75, 149] {
+        let alone = ["report", "summary", &names[nth]];
+        let alone = desk.json(&[&alone[..], &window[..]].concat()).0;
+        assert_eq!(alone["servers"][0], all["servers"][nth], "{nth}");
+    }
+}

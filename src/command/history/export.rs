@@ -9,7 +9,7 @@ use crate::history::GaugeValue;
 use crate::inventory::{Inventory, select};
 use crate::model::{Error, Exit, Reading, Result, Sample};
 use crate::render::Format;
-use crate::report::{instant, known_names};
+use crate::report::{self, instant};
 use serde_json::json;
 
 /// Lines that are written at once.
@@ -43,13 +43,13 @@ pub(super) async fn run(
     let chosen = args.window.choose(context.clock.now())?;
     let servers = select(inventory, &args.selector.selection())?;
     let store = context.look_at_history(inventory).await?;
-    let known = known_names(&store).await?;
+    let known = report::known(&store).await?;
     let mut text = String::new();
     if as_csv {
         text.push_str(head);
     }
     let mut is_read = true;
-    for server in servers.iter().filter(|server| known.contains(&server.name)) {
+    for server in servers.iter().filter(|server| known.contains_key(&server.name)) {
         let window = chosen.window;
         if args.gauges {
             for series in store.gauges(&server.name, window.from..window.to).await? {
