@@ -195,8 +195,9 @@ pub(super) fn terms() -> impl Strategy<Value = Terms> {
 
 /// Counts each instant of a story's window by the terms of an agreement.
 pub(super) fn settle(story: &Story, terms: &Terms) -> Count {
-    // Far enough around the window that an outage over its ends is seen as long as it has to be.
-    let around = terms.least_outage + 2 * story.interval;
+    // Far enough around the window that an outage over its ends is seen as long as it has to be. One that
+    // nothing was seen of in between may go on behind that; so much is agreed on.
+    let around = terms.least_outage + story.interval * 3 / 2;
     let wide = Span { from: story.window.from - around, to: story.window.to + around };
     let points: Vec<Point> = story.points.iter().map(|point| by_terms(point, terms)).collect();
     let planned: &[Span] = if terms.maintenance_is_out { &story.maintenance } else { &[] };

@@ -12,7 +12,8 @@
 //! 4. Planned time beyond the agreed amount counts as down: the first so many milliseconds of it in a
 //!    period are planned, in the order of time, and all that follow are down.
 //! 5. Outages with less down time than the agreed least are degraded, not down; an outage is measured
-//!    whole, also where a part of it is outside of service hours or of the period.
+//!    whole, also where a part of it is outside of service hours or, as far as the agreed least and a
+//!    reading reach, of the period.
 //!
 //! availability = (up + degraded) ÷ (up + degraded + down); coverage = 1 − unknown ÷ (window −
 //! maintenance). Under 95 % coverage the verdict is unknown.
