@@ -1,7 +1,8 @@
 //! The questions to one server, in their order.
 //!
 //! A version is asked for everything, then again without what was chosen, until the server refuses:
-//! one connection for each suite and one more. The groups are found in the same way.
+//! one connection for each suite and one more. The groups are found in the same way. Versions before one
+//! that is refused for being too old are not asked for.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -131,9 +132,10 @@ impl Scan {
 /// Asks a server for everything. Never fails: what went wrong stands in what it returns.
 pub async fn scan(target: &Target) -> Scan {
     let asker = Asker { target, gate: Semaphore::new(AT_ONCE), connections: AtomicUsize::new(0) };
-    let asked = join_all(Version::ALL.map(|version| asker.version(version))).await;
+    let (old, tls12, tls13) =
+        tokio::join!(asker.old(), asker.version(Version::Tls12), asker.version(Version::Tls13));
     let mut scan = Scan::default();
-    for (offered, answers) in asked {
+    for (offered, answers) in old.into_iter().chain([tls12, tls13]) {
         scan.keep_chains(&answers);
         if let Some(first) = answers.first().filter(|_| offered.version < Version::Tls13) {
             scan.traits = Some(traits(offered.version, first));
@@ -216,6 +218,9 @@ struct Groups {
 /// So many further questions for suites of TLS 1.3 ask for groups as well: most servers have three suites.
 const ASKED_TOGETHER: usize = 2;
 
+/// The alert of whoever speaks no version so old.
+const PROTOCOL_VERSION: u8 = 70;
+
 struct Asker<'a> {
     target: &'a Target,
     gate: Semaphore,
@@ -223,6 +228,18 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
+    /// The versions before TLS 1.2, oldest first.
+    async fn old(&self) -> [(Offered, Vec<Answer>); 3] {
+        let tls11 = self.version(Version::Tls11).await;
+        // RFC 5246 appendix E.1: so ends who has only newer ones.
+        if tls11.0.suites.is_empty() && tls11.0.end == Some(End::Alert(PROTOCOL_VERSION)) {
+            let refused = |version| (Offered { version, ..tls11.0.clone() }, Vec::new());
+            return [refused(Version::Ssl3), refused(Version::Tls10), tls11];
+        }
+        let (ssl3, tls10) = tokio::join!(self.version(Version::Ssl3), self.version(Version::Tls10));
+        [ssl3, tls10, tls11]
+    }
+
     /// Finds the suites of one version, and what came with each.
     async fn version(&self, version: Version) -> (Offered, Vec<Answer>) {
         let groups = asked_groups(version);
