@@ -117,7 +117,7 @@ impl IdFile {
                 Err(error) => return Err(error),
             }
             let (hash, file, attempt, line) = unpack(&record);
-            if (hash % u128::from(passes)) as u64 != pass {
+            if hash as u64 % passes != pass {
                 continue;
             }
             let kind = match last {

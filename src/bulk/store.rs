@@ -208,8 +208,10 @@ pub(super) struct Out {
     buffer: Vec<u8>,
 }
 
-/// Writes to the disk come in pieces of this size.
+/// Writes to the disk come in pieces of this size,
 const PIECE: usize = 256 * 1024;
+/// but what comes in such a piece is not copied first.
+const WHOLE: usize = 16 * 1024;
 
 impl Out {
     pub(super) fn create(path: &Path) -> std::io::Result<Out> {
@@ -229,7 +231,7 @@ impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.digest.update(bytes);
         self.bytes += bytes.len() as u64;
-        if self.buffer.is_empty() && bytes.len() >= PIECE {
+        if self.buffer.is_empty() && bytes.len() >= WHOLE {
             self.file.write_all(bytes)?;
         } else {
             self.buffer.extend_from_slice(bytes);
