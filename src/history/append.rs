@@ -1,6 +1,6 @@
 //! Writing a run: encoded first, then one transaction.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,19 +35,69 @@ impl Store {
     pub async fn append(&self, run: &Run, readings: &[Reading]) -> Result<()> {
         let mut inner = self.inner().await?;
         let readings: Vec<Cow<'_, Reading>> = readings.iter().map(bounded).collect();
-        inner.number_words(&readings).await?;
+        let missing = inner.words.missing(readings.iter().map(AsRef::as_ref));
+        inner.number(missing).await?;
         let batch = batch(run, &readings, &inner.words)?;
+        on!(&mut inner.db, db => db.append(batch).await).map(drop)
+    }
+
+    /// For many runs, one after the other.
+    #[must_use]
+    pub fn appender(&self) -> Appender<'_> {
+        Appender { store: self, words: Arc::default(), waiting: None }
+    }
+}
+
+/// Writes runs in the order in which they come, each while the next one is made ready.
+pub struct Appender<'a> {
+    store: &'a Store,
+    words: Arc<Words>,
+    waiting: Option<Batch>,
+}
+
+impl Appender<'_> {
+    /// Takes a run; the one before it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Store::append`], for either of them.
+    pub async fn push(&mut self, run: Run, readings: Vec<Reading>) -> Result<()> {
+        let kept = |reading: Reading| match bounded(&reading) {
+            Cow::Owned(bounded) => bounded,
+            Cow::Borrowed(_) => reading,
+        };
+        let readings: Vec<Reading> = readings.into_iter().map(kept).collect();
+        let missing = self.words.missing(&readings);
+        if !missing.is_empty() {
+            self.write().await?;
+            let mut inner = self.store.inner().await?;
+            inner.number(missing).await?;
+            self.words = Arc::new(inner.words.clone());
+        }
+        let words = Arc::clone(&self.words);
+        let ready = tokio::task::spawn_blocking(move || batch(&run, &readings, &words));
+        let (written, ready) = tokio::join!(self.write(), ready);
+        written?;
+        let broken = |error| Error::internal(format!("encoding readings broke off: {error}"));
+        self.waiting = Some(ready.map_err(broken)??);
+        Ok(())
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn finish(mut self) -> Result<()> {
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        let Some(batch) = self.waiting.take() else { return Ok(()) };
+        let mut inner = self.store.inner().await?;
         on!(&mut inner.db, db => db.append(batch).await).map(drop)
     }
 }
 
 impl Inner {
-    /// Sees to it that every word has its number.
-    async fn number_words(&mut self, readings: &[Cow<'_, Reading>]) -> Result<()> {
-        let missing = self.words.missing(readings.iter().map(AsRef::as_ref));
-        self.number(missing).await
-    }
-
     /// Gives words their numbers; they are sorted, each once.
     pub(super) async fn number(&mut self, missing: Vec<String>) -> Result<()> {
         if !missing.is_empty() {
@@ -59,13 +109,14 @@ impl Inner {
     }
 }
 
-fn batch(run: &Run, readings: &[Cow<'_, Reading>], words: &Words) -> Result<Batch> {
+fn batch<R: Borrow<Reading>>(run: &Run, readings: &[R], words: &Words) -> Result<Batch> {
+    let all = || readings.iter().map(Borrow::borrow);
     let mut servers: BTreeMap<&str, usize> =
-        readings.iter().map(|reading| (&*reading.server, 0)).collect();
+        all().map(|reading| (&*reading.server, 0)).collect();
     for (nth, place) in servers.values_mut().enumerate() {
         *place = nth;
     }
-    let rows = readings.iter().map(|reading| {
+    let rows = all().map(|reading: &Reading| {
         let coded = Coded::of(reading, 0, words)?;
         Some(BatchRow {
             server: servers.get(&*reading.server).copied()?,

@@ -135,6 +135,26 @@ impl Store {
         inner.end(result).await
     }
 
+    /// The same without the ids of the runs, for whoever adds up: they are nil.
+    ///
+    /// # Errors
+    /// As those of [`readings`](Store::readings).
+    pub async fn samples(
+        &self,
+        server: &str,
+        window: Window,
+        mut visit: impl FnMut(Reading) -> Result<()> + Send,
+    ) -> Result<()> {
+        let mut inner = self.inner().await?;
+        inner.begin(Mode::Read).await?;
+        let mut visit = |Anonymous(reading): Anonymous| visit(reading);
+        let result = match inner.server(server).await {
+            Ok(row) => self.walk(&mut inner, &row, &window, Want::Samples, &mut visit).await,
+            Err(error) => Err(error),
+        };
+        inner.end(result).await
+    }
+
     /// Visits when and how a server was, as [`readings`](Store::readings) does, and unpacks no sample.
     ///
     /// # Errors

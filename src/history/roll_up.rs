@@ -251,7 +251,9 @@ impl Store {
         parts: &[(Level, Window)],
     ) -> Result<Vec<(i64, Rollup)>> {
         let mut inner = self.inner().await?;
-        self.rolled(&mut inner, (&server.name, server.id), parts).await
+        inner.begin(Mode::Read).await?;
+        let result = self.rolled(&mut inner, (&server.name, server.id), parts).await;
+        inner.end(result).await
     }
 
     pub(super) async fn rolled(

@@ -1,13 +1,15 @@
 //! Sealing finished days: the heads of all chains, digested.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::bytes::{pack, unpack};
 use super::chain::{self, Head};
 use super::db::{Mode, SealRow, ServerRow, on};
-use super::{Inner, Store, date_of, day_of};
-use crate::model::Result;
+use super::{Inner, PATIENCE, Store, date_of, day_of};
+use crate::model::{Error, ErrorKind, Result};
 
 /// The seal of a day, to be put where who changes the database does not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,23 @@ impl Store {
     pub async fn claim(&self) -> Result<bool> {
         let mut inner = self.inner().await?;
         on!(&mut inner.db, db => db.claim().await)
+    }
+
+    /// The same for somebody who waits for whoever does.
+    ///
+    /// # Errors
+    /// As [`claim`](Store::claim); 75 when it takes too long.
+    pub async fn claim_patiently(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.claim().await? {
+            if Instant::now() >= deadline {
+                let message = format!("somebody else is at work on the history in {}", self.place);
+                return Err(Error::new(ErrorKind::Resumable, message)
+                    .hint("an import or a compaction is under way: try again when it is done"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// The seals that are kept, by day.

@@ -1,7 +1,8 @@
 //! History in a file: SQLite, with a log ahead of every write and the disk awaited.
 //!
 //! SQLite blocks, so every call runs on a thread that may. The connection goes there and comes back; a
-//! caller that is dropped in between takes it along, and with it whatever was not committed.
+//! caller that is dropped in between takes it along, and with it whatever was not committed. A transaction
+//! that reads waits for nobody, and has many short calls: they stay on the thread that asks.
 
 mod gauges;
 mod open;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::db::Mode;
 use crate::model::{Error, Result};
@@ -26,6 +28,8 @@ pub(super) struct Sqlite {
     patience: Duration,
     connection: Option<Connection>,
     read_only: bool,
+    /// A transaction is open that only reads.
+    is_reading: bool,
     /// Locked by whoever looks after the history alone.
     claim: Option<File>,
 }
@@ -35,6 +39,12 @@ impl Sqlite {
         &mut self,
         doing: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.is_reading)
+            && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread
+        {
+            return tokio::task::block_in_place(|| doing(connection))
+                .map_err(|error| trouble::told(&self.path, &error));
+        }
         let (path, patience) = (self.path.clone(), self.patience);
         let connection = self.connection.take();
         let task = tokio::task::spawn_blocking(move || {
@@ -67,6 +77,8 @@ impl Sqlite {
         if mode == Mode::Write && self.read_only {
             return Err(trouble::read_only(&self.path));
         }
+        // The first call may have to open the file.
+        self.is_reading = mode == Mode::Read && self.connection.is_some();
         self.call(move |connection| {
             rollback(connection);
             connection.execute_batch(match mode {
@@ -74,7 +86,9 @@ impl Sqlite {
                 Mode::Write => "BEGIN IMMEDIATE",
             })
         })
-        .await
+        .await?;
+        self.is_reading = mode == Mode::Read;
+        Ok(())
     }
 
     /// Whether a transaction is open.
@@ -83,20 +97,26 @@ impl Sqlite {
     }
 
     pub async fn commit(&mut self) -> Result<()> {
-        self.call(|connection| {
-            let result = connection.execute_batch("COMMIT");
-            rollback(connection);
-            result
-        })
-        .await
+        let result = self
+            .call(|connection| {
+                let result = connection.execute_batch("COMMIT");
+                rollback(connection);
+                result
+            })
+            .await;
+        self.is_reading = false;
+        result
     }
 
     pub async fn rollback(&mut self) -> Result<()> {
-        self.call(|connection| {
-            rollback(connection);
-            Ok(())
-        })
-        .await
+        let result = self
+            .call(|connection| {
+                rollback(connection);
+                Ok(())
+            })
+            .await;
+        self.is_reading = false;
+        result
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::seen::{Seen, windows_of};
+use super::seen::{Look, Seen, expected_interval, wide, windows_of};
 use crate::history::{Known, Level, Rollup, Store};
 use crate::model::{Result, Server};
 use crate::stats::error::Breakdown;
@@ -103,16 +103,12 @@ pub async fn figures(
     for (_, part) in &parts.rolled {
         figures.rollup.merge(part);
     }
-    let is_replanned = !windows_of(server, window).is_empty();
     for edge in &parts.edges {
-        figures.rollup.merge(&raw(store, known, edge.span).await?);
-        if !is_replanned {
-            figures.rollup.times.merge(&times(store, server, known, edge).await?);
-        }
+        figures.rollup.merge(&added(store, server, known, edge).await?);
     }
-    if is_replanned {
-        let all = Edge { span: window, interval_ms: None };
-        figures.rollup.times = times(store, server, known, &all).await?;
+    if !windows_of(server, window).is_empty() {
+        let seen = Seen::load(store, server, known.is_some(), window, 0).await?;
+        figures.rollup.times = totals(&seen);
     } else {
         let times = &mut figures.rollup.times;
         let missing = window.ms() - times.window_ms;
@@ -120,19 +116,6 @@ pub async fn figures(
         times.unknown_ms += missing;
     }
     Ok(figures)
-}
-
-/// By the timeline's rule, from readings.
-async fn times(
-    store: &Store,
-    server: &Server,
-    known: Option<&Known>,
-    edge: &Edge,
-) -> Result<Totals> {
-    let seen =
-        Seen::load_by(store, server, known.is_some(), edge.span, 0, edge.interval_ms).await?;
-    let pieces = timeline(&seen.points, edge.span, &seen.rule, &seen.planned);
-    Ok(Totals::of(&pieces, &Spans::one(edge.span), &[]))
 }
 
 /// The same, day by day (UTC): the beginning of each day that has readings, with its figures. Time of a day
@@ -151,8 +134,7 @@ pub async fn daily(
     if known.is_some() {
         for edge in parts.edges {
             for span in days_of(edge.span) {
-                let mut rollup = raw(store, known, span).await?;
-                rollup.times = times(store, server, known, &Edge { span, ..edge }).await?;
+                let rollup = added(store, server, known, &Edge { span, ..edge }).await?;
                 all.push((span.from, rollup));
             }
         }
@@ -170,8 +152,7 @@ pub async fn daily(
     for (day, sum) in &mut days {
         let day = Span::new(*day, *day + DAY_MS).intersect(&window);
         if !windows_of(server, day).is_empty() {
-            let all = Edge { span: day, interval_ms: None };
-            sum.times = times(store, server, known, &all).await?;
+            sum.times = totals(&Seen::load(store, server, known.is_some(), day, 0).await?);
         }
     }
     Ok(days)
@@ -205,7 +186,7 @@ pub async fn over_time(
     for edge in parts.edges {
         let (Some(known), edge) = (known, edge.span) else { continue };
         store
-            .readings(&known.name, edge.from..edge.to, |reading| {
+            .samples(&known.name, edge.from..edge.to, |reading| {
                 let at = reading.at.as_millisecond();
                 for sample in reading.samples.iter().filter(|sample| took_time(sample)) {
                     if edge.contains(at) {
@@ -291,17 +272,34 @@ fn days_of(span: Span) -> Vec<Span> {
     days
 }
 
-/// The readings of a span, added up but for their time.
-async fn raw(store: &Store, known: Option<&Known>, span: Span) -> Result<Rollup> {
-    let mut sum = Rollup::default();
-    let Some(known) = known else { return Ok(sum) };
-    store
-        .readings(&known.name, span.from..span.to, |reading| {
-            if span.contains(reading.at.as_millisecond()) {
-                sum.add(&reading);
-            }
-            Ok(())
-        })
-        .await?;
+/// The readings of an edge, added up.
+async fn added(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    edge: &Edge,
+) -> Result<Rollup> {
+    let (span, intervals) = (edge.span, (expected_interval(server), edge.interval_ms));
+    let wide = wide(span, intervals.0.or(intervals.1), 0);
+    let (mut sum, mut looks) = (Rollup::default(), Vec::new());
+    if let Some(known) = known {
+        store
+            .samples(&known.name, wide.from..wide.to, |reading| {
+                if span.contains(reading.at.as_millisecond()) {
+                    sum.add(&reading);
+                }
+                looks.push(Look::of(&reading));
+                Ok(())
+            })
+            .await?;
+    }
+    let seen = Seen::of(looks, intervals, &windows_of(server, wide), span, wide);
+    sum.times = totals(&seen);
     Ok(sum)
+}
+
+/// By the timeline's rule.
+fn totals(seen: &Seen) -> Totals {
+    let pieces = timeline(&seen.points, seen.window, &seen.rule, &seen.planned);
+    Totals::of(&pieces, &Spans::one(seen.window), &[])
 }

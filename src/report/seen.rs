@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::history::{Known, Store};
 use crate::inventory::runs_per_day;
-use crate::model::{Result, Schedule, Server, State};
+use crate::model::{Reading, Result, Schedule, Server, State};
 use crate::stats::span::{Span, Spans};
 use crate::stats::uptime::{self, Kind, Point, Rule};
 
@@ -56,6 +56,18 @@ pub(super) struct Look {
     pub(super) point: Point,
 }
 
+impl Look {
+    pub(super) fn of(reading: &Reading) -> Look {
+        let point = Point {
+            at: reading.at.as_millisecond(),
+            kind: Kind::of(reading.status),
+            party: reading.party,
+            code: reading.code.clone(),
+        };
+        Look { state: reading.state, point }
+    }
+}
+
 /// A window with as much at both ends as a reading can reach, or `margin_ms` where that is more.
 pub(super) fn wide(window: Span, scheduled: Option<i64>, margin_ms: i64) -> Span {
     let reach = scheduled.map_or(UNSCHEDULED_MARGIN_MS, |ms| Rule::every(ms).reach_ms());
@@ -98,23 +110,8 @@ impl Seen {
         window: Span,
         margin_ms: i64,
     ) -> Result<Seen> {
-        Seen::load_by(store, server, is_known, window, margin_ms, None).await
-    }
-
-    /// The same, where the interval was seen before, which goes for servers without a schedule.
-    ///
-    /// # Errors
-    /// When the history cannot be read.
-    pub async fn load_by(
-        store: &Store,
-        server: &Server,
-        is_known: bool,
-        window: Span,
-        margin_ms: i64,
-        seen_ms: Option<i64>,
-    ) -> Result<Seen> {
         let scheduled = expected_interval(server);
-        let wide = wide(window, scheduled.or(seen_ms), margin_ms);
+        let wide = wide(window, scheduled, margin_ms);
         let mut looks = Vec::new();
         if is_known {
             store
@@ -127,7 +124,7 @@ impl Seen {
                 })
                 .await?;
         }
-        Ok(Seen::of(looks, (scheduled, seen_ms), &windows_of(server, wide), window, wide))
+        Ok(Seen::of(looks, (scheduled, None), &windows_of(server, wide), window, wide))
     }
 
     /// The same of what was read already: the last look before the [`wide`] window, and all within it,

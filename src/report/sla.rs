@@ -327,7 +327,7 @@ async fn latencies(
     }
     let mut all = Vec::new();
     store
-        .readings(&server.name, window.from..window.to, |reading| {
+        .samples(&server.name, window.from..window.to, |reading| {
             if window.contains(reading.at.as_millisecond()) {
                 let timed = reading.samples.iter().filter(|sample| took_time(sample));
                 all.extend(timed.map(|sample| sample.duration_us));

@@ -94,6 +94,8 @@ pub(super) async fn run(
         }
     }
     let store = context.open_history(inventory).await?;
+    // Two that look at the same moment what is there would both write what is not.
+    store.claim_patiently().await?;
     let result = keep(context, &store, rows).await;
     context.audit().outcome(args.server.as_deref(), "history imported", &result);
     Ok(Outcome::printed(view::history::imported(&source, &result?)))
@@ -211,23 +213,30 @@ async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(Strin
     // One part is read while another is written.
     let (sender, mut parts) = tokio::sync::mpsc::channel(1);
     let reader = tokio::task::spawn_blocking(move || rows.send(&sender));
+    let mut appender = store.appender();
     while let Some(part) = parts.recv().await {
-        keep_part(context, store, part?, &mut ends, &mut counts, &progress).await?;
+        let part = new_of(store, part?, &mut ends, &mut counts, &progress).await?;
+        if let Some(first) = part.first() {
+            let (id, at) = (first.run, context.clock.now());
+            let run = Run { id, at, vantage: None, origin: Origin::Import };
+            appender.push(run, part).await?;
+        }
     }
+    appender.finish().await?;
     reader.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
     progress.finish();
     Ok(counts.into_iter().map(|(name, (new, known))| (name.to_string(), new, known)).collect())
 }
 
-/// `ends` are the newest instants by server that history has.
-async fn keep_part(
-    context: &Context,
+/// The readings of a part that history does not have, as those of a new run. `ends` are the newest instants
+/// by server that it has.
+async fn new_of(
     store: &Store,
     part: Vec<Reading>,
     ends: &mut HashMap<String, i64>,
     counts: &mut BTreeMap<Arc<str>, (u64, u64)>,
     progress: &Progress,
-) -> Result<()> {
+) -> Result<Vec<Reading>> {
     let known = known(store, &part, ends).await?;
     let id = Uuid::new_v4();
     let mut fresh = Vec::with_capacity(part.len());
@@ -247,11 +256,7 @@ async fn keep_part(
         reading.run = id;
         fresh.push(reading);
     }
-    if fresh.is_empty() {
-        return Ok(());
-    }
-    let run = Run { id, at: context.clock.now(), vantage: None, origin: Origin::Import };
-    store.append(&run, &fresh).await
+    Ok(fresh)
 }
 
 /// Those instants of a part that history has already.

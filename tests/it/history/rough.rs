@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use fhirctl::history::{Place, Settings, Store};
 use fhirctl::model::{ErrorKind, Status};
@@ -207,6 +207,23 @@ fn what_cannot_be_written_can_be_read() {
     }
     assert_eq!(desk.json(&["check"]).0["recorded"], true);
     assert_eq!(desk.json(&["history", "verify"]).0["readings"], 2);
+}
+
+#[test]
+fn a_file_that_several_import_at_the_same_moment_is_there_once() {
+    let sandbox = Sandbox::with(&[]);
+    let desk = desk(&sandbox);
+    imported(&desk);
+    std::fs::remove_file(database(&desk)).unwrap();
+    let import = |_| {
+        let args = ["history", "import", "seen.csv", "--server", "s"];
+        desk.fhirctl().args(args).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let all: Vec<_> = (0..4).map(import).collect();
+    for mut one in all {
+        assert_eq!(one.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!(desk.json(&["history", "verify"]).0["readings"], 200);
 }
 
 #[test]
