@@ -111,8 +111,7 @@ impl Inner {
 
 fn batch<R: Borrow<Reading>>(run: &Run, readings: &[R], words: &Words) -> Result<Batch> {
     let all = || readings.iter().map(Borrow::borrow);
-    let mut servers: BTreeMap<&str, usize> =
-        all().map(|reading| (&*reading.server, 0)).collect();
+    let mut servers: BTreeMap<&str, usize> = all().map(|reading| (&*reading.server, 0)).collect();
     for (nth, place) in servers.values_mut().enumerate() {
         *place = nth;
     }

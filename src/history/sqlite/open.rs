@@ -39,7 +39,14 @@ impl Sqlite {
             }
             let (connection, read_only) = connect(&path, patience)?;
             let connection = Some(connection);
-            Ok(Some(Sqlite { path, patience, connection, read_only, is_reading: false, claim: None }))
+            Ok(Some(Sqlite {
+                path,
+                patience,
+                connection,
+                read_only,
+                is_reading: false,
+                claim: None,
+            }))
         });
         task.await.map_err(|error| Error::internal(format!("history was not opened: {error}")))?
     }
