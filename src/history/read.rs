@@ -23,6 +23,8 @@ pub struct Known {
     pub removed_at: Option<i64>,
     /// Up to when its roll-ups hold: the end of an hour. What came late and is not in them yet is behind it.
     pub rolled_to: Option<i64>,
+    /// Of what was before it, roll-ups are kept and no readings.
+    pub pruned_to: Option<i64>,
     pub(super) id: i64,
 }
 
@@ -335,6 +337,7 @@ impl Known {
             readings: (row.written - row.kept).unsigned_abs(),
             removed_at: row.removed_at,
             rolled_to: row.rolled_to,
+            pruned_to: row.pruned_to,
             id: row.id,
         }
     }

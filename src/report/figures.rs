@@ -88,7 +88,7 @@ const SHORT_MS: i64 = 3 * DAY_MS;
 ///
 /// `known` is what the history knows of the server, asked for after the last rolling up. Time that no
 /// roll-up covers is unknown. Where the inventory has maintenance windows in the window, the times are
-/// made from readings, since a window may have been entered after the roll-up.
+/// made from readings, since a window may have been entered after the roll-up, as far as readings are kept.
 ///
 /// # Errors
 /// When the history cannot be read.
@@ -107,14 +107,19 @@ pub async fn figures(
         figures.rollup.merge(&added(store, server, known, edge).await?);
     }
     if !windows_of(server, window).is_empty() {
-        let seen = Seen::load(store, server, known.is_some(), window, 0).await?;
-        figures.rollup.times = totals(&seen);
-    } else {
-        let times = &mut figures.rollup.times;
-        let missing = window.ms() - times.window_ms;
-        times.window_ms += missing;
-        times.unknown_ms += missing;
+        let gone = pruned_to(known).clamp(window.from, window.to);
+        let mut times = Totals::default();
+        for (_, part) in parts.rolled.iter().filter(|(at, _)| *at < gone) {
+            times.merge(&part.times);
+        }
+        let left = Span::new(gone, window.to);
+        times.merge(&totals(&Seen::load(store, server, known.is_some(), left, 0).await?));
+        figures.rollup.times = times;
     }
+    let times = &mut figures.rollup.times;
+    let missing = window.ms() - times.window_ms;
+    times.window_ms += missing;
+    times.unknown_ms += missing;
     Ok(figures)
 }
 
@@ -151,7 +156,7 @@ pub async fn daily(
     days.retain(|(_, day)| day.readings > 0);
     for (day, sum) in &mut days {
         let day = Span::new(*day, *day + DAY_MS).intersect(&window);
-        if !windows_of(server, day).is_empty() {
+        if day.from >= pruned_to(known) && !windows_of(server, day).is_empty() {
             sum.times = totals(&Seen::load(store, server, known.is_some(), day, 0).await?);
         }
     }
@@ -296,6 +301,11 @@ async fn added(
     let seen = Seen::of(looks, intervals, &windows_of(server, wide), span, wide);
     sum.times = totals(&seen);
     Ok(sum)
+}
+
+/// From when on readings are kept.
+fn pruned_to(known: Option<&Known>) -> i64 {
+    known.and_then(|known| known.pruned_to).unwrap_or(i64::MIN)
 }
 
 /// By the timeline's rule.

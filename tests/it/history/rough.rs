@@ -227,6 +227,31 @@ fn a_file_that_several_import_at_the_same_moment_is_there_once() {
 }
 
 #[test]
+fn a_summary_with_planned_work_tells_of_readings_that_are_let_go() {
+    let planned = |hour| instant(super::MONDAY + hour * HOUR);
+    let desk = Desk::new(&format!(
+        "version: 1\nhistory: {{retention: {{raw: 1d}}}}\nservers: [{{name: s, url: \"https://a.example.org\", \
+         schedule: {{every: 15m}}, maintenance: [{{from: {}, until: {}}}]}}]\n",
+        planned(2),
+        planned(3)
+    ));
+    imported(&desk);
+    assert_eq!(exit(&desk.run(&["history", "compact"])), 0);
+    let times = || {
+        let (from, to) = (planned(0).to_string(), planned(48).to_string());
+        let told = desk.json(&["report", "summary", "--from", &from, "--to", &to]).0;
+        told["servers"][0]["times"].clone()
+    };
+    let before = times();
+    assert_eq!((&before["up_ms"], &before["maintenance_ms"]), (&(47 * HOUR).into(), &HOUR.into()));
+    let pruned = desk.json(&["--yes", "history", "prune"]).0;
+    assert_eq!(pruned["readings"], 200, "{pruned}");
+    // Roll-ups know nothing of the inventory.
+    let after = times();
+    assert_eq!((&after["up_ms"], &after["unknown_ms"]), (&(48 * HOUR).into(), &0.into()));
+}
+
+#[test]
 fn a_day_of_25_hours_and_a_window_without_a_sample_are_told_as_they_are() {
     let desk = Desk::new(
         "version: 1\nservers: [{name: s, url: \"https://a.example.org\", schedule: {every: 15m}}]\n",
