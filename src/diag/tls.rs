@@ -460,6 +460,7 @@ mod tests {
         use crate::net::tls::scan::Offered;
         let ended = |version, end| Offered {
             groups: Vec::new(),
+            groups_complete: false,
             version,
             suites: Vec::new(),
             server_prefers: None,

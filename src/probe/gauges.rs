@@ -141,11 +141,18 @@ impl Take<'_> {
     /// That it was asked for is kept, so that it is not asked for again at once.
     fn failed(&mut self, name: &str, why: &str) {
         self.put(name.to_owned(), None, None);
-        self.gauged.notes.push(format!("{}: {name} was not read: {why}", self.server));
+        let what = if name == PAGE { "its metrics page" } else { name };
+        self.gauged.notes.push(format!("{}: {what} was not read: {why}", self.server));
     }
 
     fn page(&mut self, page: &Page) {
         self.put(PAGE.to_owned(), Some(page.samples as f64), None);
+        if page.readings.is_empty() {
+            self.gauged.notes.push(format!(
+                "{0}: its metrics page has no figure that is known here; diag {0} resources shows what it has",
+                self.server
+            ));
+        }
         let mut names = self.last.len();
         let told =
             page.readings.iter().filter(|reading| reading.of.as_deref().is_none_or(is_plain));

@@ -64,8 +64,10 @@ pub struct Offered {
     pub version: Version,
     /// In the server's order where it has one, else in ours.
     pub suites: Vec<Found>,
-    /// Groups that showed with them.
+    /// Groups that showed with them,
     pub groups: Vec<u16>,
+    /// and whether there is no other.
+    pub groups_complete: bool,
     /// Whether the server's order counts, not the client's; `None` where there is no choice.
     pub server_prefers: Option<bool>,
     /// Compression was offered and taken.
@@ -215,7 +217,8 @@ struct Groups {
     preference: Option<Preference>,
 }
 
-/// So many further questions for suites of TLS 1.3 ask for groups as well: most servers have three suites.
+/// So many further questions for suites of TLS 1.3 ask for groups as well: most servers have three suites,
+/// and the fourth question would be refused for either reason.
 const ASKED_TOGETHER: usize = 2;
 
 /// The alert of whoever speaks no version so old.
@@ -248,34 +251,36 @@ impl Asker<'_> {
             version,
             suites: Vec::new(),
             groups: Vec::new(),
+            groups_complete: false,
             server_prefers: None,
             compression: false,
             end: None,
         };
         let mut answers: Vec<Answer> = Vec::new();
+        let mut together = version >= Version::Tls12;
         while !left.is_empty() {
-            // Suites and groups of TLS 1.3 are chosen apart: one question finds one of each.
-            let both = version == Version::Tls13
-                && (1..=ASKED_TOGETHER).contains(&offered.suites.len())
-                && offered.groups.len() == offered.suites.len();
             let new: Vec<u16> =
                 groups.iter().copied().filter(|group| !offered.groups.contains(group)).collect();
-            let mut asked = match both && !new.is_empty() {
-                true => self.ask(version, &left, &new, false).await,
-                false => self.ask(version, &left, &groups, false).await,
+            together &= version == Version::Tls12 || offered.suites.len() <= ASKED_TOGETHER;
+            // One question may find a suite and a group.
+            let both = together && !offered.groups.is_empty() && !new.is_empty();
+            let mut asked =
+                self.ask(version, &left, if both { &new } else { &groups }, false).await;
+            let has_group = |asked: &Result<(Answer, u16), End>, among: &[u16]| {
+                let group = asked.as_ref().ok().and_then(|(answer, _)| answer.group());
+                group.is_some_and(|group| among.contains(&group))
             };
-            if both && asked.is_err() {
+            if both && !has_group(&asked, &new) {
+                // Without a group there is another suite, or none: not what stands next. Where that one
+                // has a group, it is because none is left.
+                together = false;
                 asked = self.ask(version, &left, &groups, false).await;
+                offered.groups_complete = has_group(&asked, &groups);
             }
             match asked {
                 Ok((answer, suite)) => {
                     left.retain(|&other| other != suite);
-                    let group = answer.group().filter(|group| groups.contains(group));
-                    if (both || offered.suites.is_empty())
-                        && let Some(group) = group.filter(|group| !offered.groups.contains(group))
-                    {
-                        offered.groups.push(group);
-                    }
+                    offered.groups.extend(answer.group().filter(|group| new.contains(group)));
                     offered.suites.push(Found { suite, exchange: answer.exchange });
                     // Whoever does not end this answer will not end the next hundred.
                     let trouble = answer.trouble;
@@ -335,7 +340,7 @@ impl Asker<'_> {
             preference: None,
         };
         let mut left = groups(offered.version);
-        left.retain(|group| !found.groups.contains(group));
+        left.retain(|group| !found.groups.contains(group) && !offered.groups_complete);
         while !suites.is_empty() && !left.is_empty() {
             let compression = compression && found.preference.is_none();
             let asked = self.ask(offered.version, &suites, &left, compression).await;

@@ -9,6 +9,7 @@ fn offered(version: Version, suites: &[u16], exchange: Option<KeyExchange>) -> O
         version,
         suites,
         groups: Vec::new(),
+        groups_complete: false,
         server_prefers: Some(true),
         compression: false,
         end: None,
