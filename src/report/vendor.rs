@@ -31,6 +31,8 @@ pub fn for_vendor(mut agreed: Agreed, server: &Server, all: &[Server]) -> Agreed
 struct Words {
     own: Vec<String>,
     others: Vec<String>,
+    /// Whether the server is reached by a proxy of ours.
+    is_proxied: bool,
 }
 
 impl Words {
@@ -40,13 +42,15 @@ impl Words {
         let own: Vec<String> = host(server).into_iter().chain([name(server)]).collect();
         let others = all.iter().flat_map(|other| host(other).into_iter().chain([name(other)]));
         let others = others.filter(|word| !own.contains(word)).collect();
-        Words { own, others }
+        Words { own, others, is_proxied: server.network.proxy.is_some() }
     }
 
     fn clear_outage(&self, outage: &mut Outage) {
         self.clear(&mut outage.cause);
         for evidence in [&mut outage.first, &mut outage.last].into_iter().flatten() {
             evidence.message = self.cleared(&evidence.message);
+            // Of a proxy it is the proxy's.
+            evidence.remote_address.take_if(|_| self.is_proxied);
         }
         for note in &mut outage.notes {
             note.text = self.cleared(&note.text);
@@ -167,6 +171,7 @@ mod tests {
         let words = Words {
             own: vec!["ehr.vendor.example".into(), "ehr".into()],
             others: vec!["lab-prod".into(), "lab.example.org".into(), "pacs".into()],
+            is_proxied: false,
         };
         for (text, cleared) in [
             ("upgrade of the database", "upgrade of the database"),

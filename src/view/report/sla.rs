@@ -246,8 +246,8 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
         blocks.push(Block::chart(timeline(head, "Outages that count", &server, &period.incidents)));
         blocks.push(Block::Table(outage_table(head, &period.incidents)));
         blocks.extend(changes(head, &period.incidents));
-        blocks.push(Block::Blank);
     }
+    blocks.push(Block::Blank);
     if !period.left_out.is_empty() {
         blocks.push(left_out(head, &period.left_out));
     }
