@@ -97,7 +97,7 @@ fn party(text: &str) -> Result<Party, String> {
 }
 
 /// # Errors
-/// Exit 66 when there is no such server, incident or history.
+/// Exit 64 for one that is closed already, 66 when there is no such server, incident or history.
 pub async fn run(args: &IncidentsArgs, context: &Context) -> Result<Outcome> {
     match &args.action {
         Action::List(args) => list(args, context).await,
@@ -113,7 +113,7 @@ pub async fn run(args: &IncidentsArgs, context: &Context) -> Result<Outcome> {
 
 async fn list(args: &ListArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
-    let chosen = args.window.choose(context.clock.now())?;
+    let chosen = args.window.choose_past(context.clock.now())?;
     let servers = select(&inventory, &args.selector.selection())?;
     let store = context.look_at_history(&inventory).await?;
     let known = report::known(&store).await?;
@@ -154,12 +154,24 @@ async fn keep(
         )
         .hint("fhirctl incidents list shows the names of incidents"));
     }
+    let notes = store.notes(Some(&server), at..at + 1).await?;
+    let closed = notes.iter().find(|note| note.at == at && note.kind == NoteKind::Close);
+    if let Some(closed) = closed.filter(|_| kind == NoteKind::Close) {
+        return Err(Error::usage(format!(
+            "{incident} is closed already, by {} on {}",
+            closed.author,
+            closed.written_at.strftime("%F %T UTC")
+        ))
+        .hint(format!(
+            "fhirctl incidents note {incident} --cause '…' --party … 'why' changes what is known, and both are kept"
+        )));
+    }
     let note = Note {
         id: 0,
         server: Some(server.clone()),
         at,
         written_at: context.clock.now(),
-        author: author(),
+        author: super::author(),
         kind,
         cause: facts.cause.clone(),
         party: facts.party,
@@ -170,12 +182,4 @@ async fn keep(
     context.audit().outcome(Some(&server), &format!("incident {}", kind.as_str()), &result);
     result?;
     Ok(Outcome::printed(view::incidents::kept(incident, &note)))
-}
-
-/// Who is at the keyboard.
-fn author() -> String {
-    nix::unistd::User::from_uid(nix::unistd::getuid())
-        .ok()
-        .flatten()
-        .map_or_else(|| "unknown".to_owned(), |user| user.name)
 }

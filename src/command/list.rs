@@ -8,6 +8,7 @@ use crate::context::{Context, Outcome};
 use crate::inventory::{Inventory, select};
 use crate::model::{Result, Server, State};
 use crate::render::{Block, Cell, Output, Table, Tone};
+use crate::view::human::or_dash;
 
 /// List the registered servers, inactive ones too
 #[derive(Debug, Args)]
@@ -88,8 +89,8 @@ fn row(server: &Server, state: State) -> Vec<Cell> {
     vec![
         Cell::toned(&server.name, Tone::Strong),
         Cell::plain(server.url.as_str()),
-        Cell::plain(server.vendor.as_deref().unwrap_or("-")),
-        Cell::plain(server.fhir_version.map_or("-", |version| version.as_str())),
+        or_dash(server.vendor.as_deref()),
+        or_dash(server.fhir_version.map(|version| version.as_str())),
         state,
         Cell::plain(labels.join(",")),
     ]

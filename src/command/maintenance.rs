@@ -16,6 +16,7 @@ use crate::inventory::edit::{self, Op};
 use crate::inventory::{Inventory, select};
 use crate::model::{Error, Maintenance, Result, Server};
 use crate::render::{Cell, Tone};
+use crate::view::human::or_dash;
 
 /// Plan maintenance: a server in it is checked and shown but stays out of the verdict
 #[derive(Debug, Args)]
@@ -212,6 +213,7 @@ fn window(
     if let Some(entered) = entered {
         window.insert("entered".to_owned(), entered.text.as_str().into());
     }
+    window.insert("entered_by".to_owned(), super::author().into());
     Op::Append(place.clone(), Value::Object(window))
 }
 
@@ -286,6 +288,8 @@ fn outcome(
                         "from": window.from,
                         "until": window.until,
                         "reason": window.reason,
+                        "entered": window.entered,
+                        "entered_by": window.entered_by,
                         "state": phase(window, now).0,
                     }))
                     .collect::<Vec<Value>>(),
@@ -293,21 +297,22 @@ fn outcome(
         })
         .collect();
     let mut rows = Vec::new();
+    let at =
+        |at: Option<Timestamp>| at.map_or_else(Cell::nothing, |at| Cell::plain(at.to_string()));
     for server in servers {
         for window in &server.maintenance {
             let (state, tone) = phase(window, now);
             rows.push(vec![
                 Cell::toned(server.name.as_str(), Tone::Strong),
                 Cell::toned(state, tone),
-                Cell::plain(window.from.map_or("-".to_owned(), |from| from.to_string())),
-                Cell::plain(window.until.map_or("-".to_owned(), |until| until.to_string())),
-                Cell::plain(window.reason.as_deref().unwrap_or("-")),
+                at(window.from),
+                at(window.until),
+                or_dash(window.reason.as_deref()),
             ]);
         }
         if server.maintenance.is_empty() {
-            let dash = || Cell::plain("-");
             let name = Cell::toned(server.name.as_str(), Tone::Strong);
-            rows.push(vec![name, Cell::toned("none", Tone::Dim), dash(), dash(), dash()]);
+            rows.push(vec![name, Cell::toned("none", Tone::Dim), at(None), at(None), at(None)]);
         }
     }
     let output = json!({

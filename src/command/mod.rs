@@ -76,3 +76,11 @@ fn lines(schema: &str, items: &[serde_json::Value]) -> Vec<serde_json::Value> {
     };
     items.iter().map(line).collect()
 }
+
+/// Who is at the keyboard.
+pub(crate) fn author() -> String {
+    nix::unistd::User::from_uid(nix::unistd::getuid())
+        .ok()
+        .flatten()
+        .map_or_else(|| "unknown".to_owned(), |user| user.name)
+}

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use self::window::{Chosen, WindowArgs};
 use super::record::intervals;
@@ -19,6 +20,7 @@ use crate::render::{Format, Output, Style};
 use crate::report::{self, Proof};
 use crate::stats::sla::Verdict;
 use crate::stats::span::Span;
+use crate::stats::window::zone;
 use crate::view;
 
 /// Report on availability, response times, errors, agreements and trends, from history
@@ -66,7 +68,7 @@ pub enum ReportKind {
 /// proof says, 65 when they are not.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// A file that --proof wrote
+    /// A file that --proof wrote; - is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
@@ -232,11 +234,25 @@ fn running(agreed: &[report::Agreed]) -> Option<Span> {
     Some(Span::new(from, to))
 }
 
+/// The zone that all agreements have.
+fn zone_of(agreed: &[report::Agreed]) -> Option<TimeZone> {
+    let name = &agreed.first()?.agreement.time_zone;
+    agreed.iter().all(|one| one.agreement.time_zone == *name).then(|| zone(name).ok()).flatten()
+}
+
 fn verify(args: &VerifyArgs, context: &Context) -> Result<Outcome> {
     context.options.output.among(Format::ROWS)?;
-    let checked = Proof::read(&args.file)?.verify();
+    let (name, proof) = match args.file.as_os_str() == "-" {
+        true => {
+            let name = "standard input".to_owned();
+            let proof = Proof::read_from(std::io::stdin().lock(), &name);
+            (name, proof)
+        }
+        false => (args.file.display().to_string(), Proof::read(&args.file)),
+    };
+    let checked = proof?.verify();
     let exit = if checked.problems.is_empty() { Exit::OK } else { Exit::DATA };
-    let output = view::report::verified(&args.file.display().to_string(), &checked, exit);
+    let output = view::report::verified(&name, &checked, exit);
     Ok(Outcome { output: Some(output), exit })
 }
 
@@ -269,7 +285,7 @@ impl<'a> Desk<'a> {
     async fn open(args: &'a CommonArgs, context: &Context) -> Result<Desk<'a>> {
         let inventory = context.load_inventory()?;
         let now = context.clock.now();
-        let chosen = args.window.choose(now)?;
+        let chosen = args.window.choose_past(now)?;
         let servers = select(&inventory, &args.selector.selection())?;
         let servers: Vec<Server> = servers.into_iter().cloned().collect();
         let store = context.look_at_history(&inventory).await?;
@@ -312,13 +328,17 @@ impl<'a> Desk<'a> {
             .filter(|server| !self.is_known(server))
             .map(|server| server.name.as_str())
             .collect();
-        match without.as_slice() {
-            [] => Vec::new(),
-            [one] => vec![format!("History has nothing of {one}.")],
+        let without = match without.as_slice() {
+            [] => None,
+            [one] => Some(format!("History has nothing of {one}.")),
             many => {
-                vec![format!("History has nothing of {} servers, such as {}.", many.len(), many[0])]
+                Some(format!("History has nothing of {} servers, such as {}.", many.len(), many[0]))
             }
-        }
+        };
+        let cut = self.chosen.is_cut.then(|| {
+            "The window that was asked for ends in the future; all is told up to now.".to_owned()
+        });
+        cut.into_iter().chain(without).collect()
     }
 
     async fn report(
@@ -363,11 +383,18 @@ impl<'a> Desk<'a> {
                 let agreed = self.agreed().await?;
                 let verdict = report::worst(&agreed);
                 let mut head = self.head("sla");
-                if !self.chosen.is_said {
+                if !self.chosen.is_said || self.chosen.month.is_some() {
                     head.window = running(&agreed).unwrap_or(head.window);
                 }
-                let output = match (for_vendor, agreed.first()) {
-                    (true, Some(one)) => view::report::sla::for_vendor(head, one),
+                if !self.chosen.is_zone_said {
+                    head.zone = zone_of(&agreed).unwrap_or(head.zone);
+                }
+                let output = match (for_vendor, agreed.first().zip(self.servers.first())) {
+                    (true, Some((one, server))) => {
+                        let all = &self.inventory.servers;
+                        let cleared = report::for_vendor(one.clone(), server, all);
+                        view::report::sla::for_vendor(head, &cleared)
+                    }
                     (true, None) => {
                         return Err(Error::usage("nothing was agreed about this server")
                             .hint("sla: {availability: 99.9%} in the inventory says what was"));
@@ -377,19 +404,22 @@ impl<'a> Desk<'a> {
                 return Ok((output, Some(verdict.unwrap_or(Verdict::Unknown))));
             }
             ReportKind::Trends(_) => {
+                let zone = &self.chosen.zone;
                 let mut lines = Vec::new();
                 for server in &self.servers {
                     lines.extend(
-                        report::trends(&self.store, server, self.known(server), window).await?,
+                        report::trends(&self.store, server, self.known(server), window, zone)
+                            .await?,
                     );
                 }
                 view::report::trends::output(self.head("trends"), lines)
             }
             ReportKind::Capacity(args) => {
+                let zone = &self.chosen.zone;
                 let mut lines = Vec::new();
                 for server in &self.servers {
                     let known = self.known(server);
-                    lines.extend(report::capacity(&self.store, server, known, window).await?);
+                    lines.extend(report::capacity(&self.store, server, known, window, zone).await?);
                 }
                 let (mut lines, notes) = report::drawn(lines, &args.lines);
                 lines.retain(report::Line::tells_capacity);
@@ -465,14 +495,14 @@ impl<'a> Desk<'a> {
 
     async fn agreed(&self) -> Result<Vec<report::Agreed>> {
         let now = self.now.as_millisecond();
-        // Where nobody names a window, it is the period that is running.
-        let window = match self.chosen.is_said {
-            true => self.chosen.window,
-            false => Span::new(now - 1, now),
-        };
         let mut all = Vec::new();
         for server in &self.servers {
             let known = self.is_known(server);
+            // Where nobody names a window, it is the period that is running.
+            let window = match self.chosen.is_said {
+                true => self.chosen.by(&report::calendar(server)?, self.now)?,
+                false => Span::new(now - 1, now),
+            };
             all.extend(report::sla(&self.store, server, known, window, now).await?);
         }
         Ok(all)
@@ -483,6 +513,15 @@ impl<'a> Desk<'a> {
         let running = match kind {
             ReportKind::Sla(_) if !self.chosen.is_said => {
                 report::running(&self.servers, self.now.as_millisecond())?
+            }
+            // Each agreement's month has the time that is in all of them, and no other month has.
+            ReportKind::Sla(_) => {
+                let mut shared = None;
+                for server in self.servers.iter().filter(|server| server.agreement.is_some()) {
+                    let month = self.chosen.by(&report::calendar(server)?, self.now)?;
+                    shared = Some(shared.map_or(month, |shared: Span| shared.intersect(&month)));
+                }
+                shared.filter(|shared| !shared.is_empty())
             }
             _ => None,
         };

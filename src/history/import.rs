@@ -39,6 +39,8 @@ pub struct Survey {
     /// The rows of each server come in the order of time, so that a reading is whole when the next one
     /// begins.
     pub in_order: bool,
+    /// Columns that are not read and that `history export` does not write.
+    pub unread: Vec<String>,
 }
 
 /// Reads a table to its end and keeps nothing of it: that every row can be read is known before the
@@ -50,7 +52,9 @@ pub struct Survey {
 pub fn survey_csv(input: impl Read, server: Option<&str>, now: Timestamp) -> Result<Survey> {
     let mut survey = Survey { in_order: true, ..Survey::default() };
     let mut newest: HashMap<Arc<str>, Timestamp> = HashMap::new();
-    for row in rows_csv(input, server)? {
+    let (unread, rows) = table(input, server)?;
+    survey.unread = unread;
+    for row in rows {
         let row = row?;
         survey.rows += 1;
         if let Some(why) = no_time(row.at, now) {
@@ -101,14 +105,23 @@ pub fn rows_csv<R: Read>(
     input: R,
     server: Option<&str>,
 ) -> Result<impl Iterator<Item = Result<Foreign>>> {
+    table(input, server).map(|(_, rows)| rows)
+}
+
+/// The columns that are not read, and the rows.
+fn table<R: Read>(
+    input: R,
+    server: Option<&str>,
+) -> Result<(Vec<String>, impl Iterator<Item = Result<Foreign>>)> {
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).buffer_capacity(1 << 18).from_reader(input);
     let head = reader.headers().map_err(|error| wrong(1, &error.to_string()))?.clone();
     let columns = Columns::of(&head, server)?;
+    let unread = unread(&head);
     let server = server.map(str::to_owned);
     let mut record = csv::StringRecord::new();
     let mut names = Names::default();
-    Ok(std::iter::from_fn(move || {
+    let rows = std::iter::from_fn(move || {
         let line = reader.position().line();
         match reader.read_record(&mut record) {
             Ok(true) => Some(
@@ -119,7 +132,40 @@ pub fn rows_csv<R: Read>(
             Ok(false) => None,
             Err(error) => Some(Err(wrong(line, &error.to_string()))),
         }
-    }))
+    });
+    Ok((unread, rows))
+}
+
+/// Names of the columns that are read; those in one row say the same.
+const COLUMNS: [&[&str]; 8] = [
+    &["at", "time", "timestamp"],
+    &["status", "success", "up"],
+    &["server", "name"],
+    &["check"],
+    &["code"],
+    &["party"],
+    &["duration_ms", "response_ms", "duration_seconds", "duration"],
+    &["http_status", "http"],
+];
+/// What `history export` writes besides.
+const EXPORTED: [&str; 11] = [
+    "origin",
+    "state",
+    "counts",
+    "attempts",
+    "dns_ms",
+    "connect_ms",
+    "tls_ms",
+    "first_byte_ms",
+    "transfer_ms",
+    "wire_bytes",
+    "issue",
+];
+
+fn unread(head: &csv::StringRecord) -> Vec<String> {
+    let known = || COLUMNS.iter().copied().flatten().chain(&EXPORTED);
+    let is_known = |name: &&str| known().any(|known| known.eq_ignore_ascii_case(name));
+    head.iter().filter(|name| !is_known(name)).map(str::to_owned).collect()
 }
 
 /// Names that come again and again, each kept once.
@@ -165,6 +211,18 @@ impl Columns {
             head.iter()
                 .position(|name| names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)))
         };
+        for names in COLUMNS {
+            let is_one = |name: &&str| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+            let found: Vec<&str> = head.iter().filter(is_one).collect();
+            if let [one, other, ..] = found[..] {
+                let why = format!(
+                    "the columns \"{}\" and \"{}\" say the same",
+                    one.escape_debug(),
+                    other.escape_debug()
+                );
+                return Err(wrong(1, &why).hint("leave one of them out"));
+            }
+        }
         let lacks = |what: &str| {
             Error::new(ErrorKind::Data, format!("the head names no column {what}; nothing was imported"))
                 .hint("columns: at, status, and where they are there server, check, code, party, duration_ms, http_status")

@@ -487,6 +487,8 @@ record! {
         /// When it was entered, where that was after it had begun.
         #[schemars(extend("x-kind" = "instant", "format" = "date-time"))]
         entered: String,
+        /// Who entered it.
+        entered_by: String,
     }
 }
 

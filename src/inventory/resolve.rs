@@ -476,6 +476,7 @@ impl Build<'_> {
                 until: instant(window.until),
                 reason: window.reason,
                 entered: instant(window.entered),
+                entered_by: window.entered_by,
             };
             if let (Some(from), Some(until)) = (window.from, window.until)
                 && from >= until

@@ -453,6 +453,7 @@ pub struct Maintenance {
     pub reason: Option<String>,
     /// When it was entered, where that was after it had begun.
     pub entered: Option<Timestamp>,
+    pub entered_by: Option<String>,
 }
 
 impl Maintenance {

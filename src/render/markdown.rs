@@ -68,11 +68,11 @@ fn write(blocks: &[Block], level: usize, text: &mut String) {
             // What is drawn elsewhere is told in figures here.
             Block::Chart(chart) => {
                 heading(level + 1, &chart.title, text);
-                text.push_str(&format!(
-                    "{}\n\n{}\n",
-                    escaped(&chart.description),
-                    render(&chart.table)
-                ));
+                text.push_str(&format!("{}\n\n", escaped(&chart.description)));
+                if !chart.table.head.is_empty() {
+                    text.push_str(&render(&chart.table));
+                    text.push('\n');
+                }
             }
             Block::Blank => {}
         }

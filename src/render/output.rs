@@ -22,7 +22,7 @@ pub struct Output {
     pub document: Vec<Block>,
     /// What `-o markdown` says where more than rows is to be told, such as a ticket.
     pub ticket: Option<Vec<Block>>,
-    /// The rows of `-o csv` and `-o markdown`; `None`: this output has no rows.
+    /// The rows of `-o csv`, and of `-o markdown` without a ticket; `None`: this output has no rows.
     pub rows: Option<Table>,
     /// Present for `check` and `test`: what `junit`, `nagios` and `openmetrics` are made of.
     pub checks: Option<Arc<CheckRun>>,
@@ -210,6 +210,9 @@ pub type Row = Vec<Cell>;
 pub struct Cell {
     pub text: String,
     pub tone: Tone,
+    /// The same for a program, where that is something else: a plain number, an instant of RFC 3339,
+    /// empty for nothing.
+    pub data: Option<String>,
 }
 
 /// What a piece of text means; the renderer picks the colour.
@@ -229,12 +232,25 @@ pub enum Tone {
 impl Cell {
     #[must_use]
     pub fn plain(text: impl Into<String>) -> Cell {
-        Cell { text: text.into(), tone: Tone::Plain }
+        Cell::toned(text, Tone::Plain)
     }
 
     #[must_use]
     pub fn toned(text: impl Into<String>, tone: Tone) -> Cell {
-        Cell { text: text.into(), tone }
+        Cell { text: text.into(), tone, data: None }
+    }
+
+    /// A dash: there is nothing to say.
+    #[must_use]
+    pub fn nothing() -> Cell {
+        Cell::toned("-", Tone::Dim).with_data("")
+    }
+
+    /// The same with what a program reads in its place.
+    #[must_use]
+    pub fn with_data(mut self, data: impl std::fmt::Display) -> Cell {
+        self.data = Some(data.to_string());
+        self
     }
 }
 

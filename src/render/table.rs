@@ -205,10 +205,7 @@ impl Page {
 /// A result and what it is held against, as a fact.
 fn fact(figure: &Figure) -> (String, Cell) {
     let note = if figure.note.is_empty() { String::new() } else { format!("  ({})", figure.note) };
-    (
-        figure.label.clone(),
-        Cell { text: format!("{}{note}", figure.value.text), tone: figure.value.tone },
-    )
+    (figure.label.clone(), Cell::toned(format!("{}{note}", figure.value.text), figure.value.tone))
 }
 
 /// Without controls, and without tabs, whose width depends on where they stand.

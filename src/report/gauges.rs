@@ -25,8 +25,9 @@ pub async fn capacity(
     server: &Server,
     known: Option<&Known>,
     window: Span,
+    zone: &jiff::tz::TimeZone,
 ) -> Result<Vec<Line>> {
-    let mut lines = trends(store, server, known, window).await?;
+    let mut lines = trends(store, server, known, window, zone).await?;
     let series = store.gauges(&server.name, window.from..window.to).await?;
     if let Some(load) = load(&series) {
         let hours = store.rollups(&server.name, Level::Hour, window.from..window.to).await?;
@@ -78,6 +79,7 @@ fn said(server: &str, series: &GaugeSeries) -> Option<Line> {
         gauge: (metric == Metric::Gauge).then(|| name.to_owned()),
         of: of.map(str::to_owned),
         step,
+        days_of: (step == Step::Day).then(|| "UTC".to_owned()),
         newest: Some(newest),
         ..Line::of(server, metric, unit, &points)
     };

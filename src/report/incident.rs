@@ -9,6 +9,7 @@ use super::seen::Seen;
 use crate::history::{Note, NoteKind, Store};
 use crate::model::{Error, Party, Reading, Result, Status};
 use crate::stats::incident::{Confirmation, Incident, Level, incidents};
+use crate::stats::span::Span;
 use crate::stats::uptime::Piece;
 
 /// One incident of one server.
@@ -28,6 +29,10 @@ pub struct Outage {
     pub maintenance_ms: i64,
     /// As people found out, else as the readings say.
     pub party: Option<Party>,
+    /// As the readings say.
+    pub party_seen: Option<Party>,
+    /// Who said last that it is another's; null where it is as the readings say.
+    pub party_changed: Option<PartyChange>,
     pub code: Option<String>,
     /// How many bad readings it has.
     pub readings: u32,
@@ -42,6 +47,13 @@ pub struct Outage {
     pub cause: Option<String>,
     pub case_number: Option<String>,
     pub notes: Vec<NoteFigures>,
+}
+
+/// Who said whose an incident is, and when.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PartyChange {
+    pub by: String,
+    pub at: Timestamp,
 }
 
 /// What was seen in one bad reading.
@@ -64,7 +76,20 @@ pub struct NoteFigures {
     pub written_at: Timestamp,
     pub author: String,
     pub kind: String,
+    pub cause: Option<String>,
+    pub party: Option<Party>,
+    pub case_number: Option<String>,
+    /// May be empty where one of those is said.
     pub text: String,
+}
+
+impl Outage {
+    /// While it lasts, up to the end of what was looked at.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        let from = self.from.as_millisecond();
+        Span::new(from, from.saturating_add(self.duration_ms))
+    }
 }
 
 /// The name of an incident: its server and its first bad reading.
@@ -137,6 +162,8 @@ fn told<'a>(
         unknown_ms: incident.unknown_ms,
         maintenance_ms: incident.maintenance_ms,
         party: incident.party,
+        party_seen: incident.party,
+        party_changed: None,
         code: incident.code.as_deref().map(str::to_owned),
         readings: incident.readings,
         begin_uncertainty_ms: incident.uncertainty_ms,
@@ -150,13 +177,20 @@ fn told<'a>(
     };
     for note in notes {
         outage.closed |= note.kind == NoteKind::Close;
-        outage.party = note.party.or(outage.party);
+        if let Some(party) = note.party {
+            let change = PartyChange { by: note.author.clone(), at: note.written_at };
+            outage.party = Some(party);
+            outage.party_changed = (outage.party != outage.party_seen).then_some(change);
+        }
         outage.cause = note.cause.clone().or(outage.cause);
         outage.case_number = note.case_number.clone().or(outage.case_number);
         outage.notes.push(NoteFigures {
             written_at: note.written_at,
             author: note.author.clone(),
             kind: note.kind.as_str().to_owned(),
+            cause: note.cause.clone(),
+            party: note.party,
+            case_number: note.case_number.clone(),
             text: note.text.clone(),
         });
     }

@@ -16,21 +16,24 @@ mod seen;
 mod sla;
 mod standing;
 mod trends;
+mod vendor;
 
 pub use availability::{Availability, DayFigures, Expected, LEAST_COVERAGE, availability};
 pub use figures::{CheckLatency, Figures, daily, figures, over_time, step_ms};
 pub use gauges::capacity;
-pub use incident::{Evidence, NoteFigures, Outage, incidents_of, key_of, parse_key};
+pub use incident::{Evidence, NoteFigures, Outage, PartyChange, incidents_of, key_of, parse_key};
 pub use line::{Asked, drawn};
 pub use proof::{Checked, CheckedPeriod, CheckedServer, Proof, prove};
 pub use row::Row;
 pub use security::{SecurityEvent, security};
 pub use seen::{Interval, IntervalSource, Seen, expected_interval, known};
 pub use sla::{
-    Agreed, Burned, PeriodFigures, Planned, Settled, Terms, running, settle, sla, worst,
+    Agreed, Burned, LeftOut, PeriodFigures, Planned, PlannedWork, Settled, Terms, WhyLeftOut,
+    calendar, running, settle, sla, worst,
 };
 pub use standing::{Budget, Standing, standing};
 pub use trends::{LimitSource, Line, LoadEffect, Metric, Newest, Step, trends};
+pub use vendor::for_vendor;
 
 use jiff::Timestamp;
 

@@ -1,6 +1,7 @@
 //! A proof: the readings of a window as they were chained, the rules as data, and what they come to.
 //! Whoever doubts a figure recomputes it from the file alone.
 
+use std::io::Read;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -146,7 +147,7 @@ pub struct CheckedPeriod {
 }
 
 const SCHEMA: &str = "fhirctl/proof/v1";
-/// A larger file is refused unread.
+/// A larger file is refused.
 const MAX_BYTES: u64 = 4 << 30;
 /// A century: no longer window is asked for, and no server is looked at more seldom.
 const LONGEST_MS: i64 = 36_525 * 86_400_000;
@@ -245,15 +246,27 @@ impl Proof {
     /// # Errors
     /// Exit 66 when there is no such file, 65 when it is none of ours.
     pub fn read(path: &Path) -> Result<Proof> {
-        let size = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len();
+        let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?;
+        Proof::read_from(file, &path.display().to_string())
+    }
+
+    /// Reads a proof from what has a name.
+    ///
+    /// # Errors
+    /// Exit 65 when it is none of ours, 74 when it cannot be read.
+    pub fn read_from(input: impl Read, name: &str) -> Result<Proof> {
         let wrong = |why: String| {
-            Error::new(ErrorKind::Data, format!("{} is no proof: {why}", path.display()))
+            Error::new(ErrorKind::Data, format!("{name} is no proof: {why}"))
                 .hint("fhirctl report KIND --proof FILE writes one")
         };
-        if size > MAX_BYTES {
+        let mut bytes = Vec::new();
+        input
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::io("read", Path::new(name), &error))?;
+        if bytes.len() as u64 > MAX_BYTES {
             return Err(wrong("it is larger than 4 GiB".to_owned()));
         }
-        let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
         let proof: Proof =
             serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         if proof.schema != SCHEMA {

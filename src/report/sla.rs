@@ -12,13 +12,15 @@ use super::incident::{Outage, incidents_of};
 use super::instant;
 use super::seen::{Interval, Seen};
 use crate::history::Store;
+use crate::model::server::Maintenance;
 use crate::model::{Agreement, Error, Result, Server, Status};
 use crate::stats::incident::{Confirmation, Level, Summary, incidents, summary};
 use crate::stats::latency::took_time;
 use crate::stats::sla::{
     Credit, DownWhen, Evidence, Exclusion, Judged, Judgement, Objective, Percent, Verdict, judge,
 };
-use crate::stats::span::Span;
+use crate::stats::span::{Span, Spans};
+use crate::stats::uptime::{Piece, Totals, timeline};
 use crate::stats::window::{Period, ServiceHours, days, zone};
 
 /// One server's agreement and each of its periods that was asked for.
@@ -62,15 +64,49 @@ pub struct PeriodFigures {
     pub judgement: Judgement,
     /// Within service hours, planned work aside.
     pub readings: Expected,
+    /// Of those that count.
     pub outages: Summary,
+    /// Those that count: a part of their down time is in the figures.
     pub incidents: Vec<Outage>,
+    /// Those that do not, and why.
+    pub left_out: Vec<LeftOut>,
     /// Planned work, as it was entered.
-    pub planned: Vec<Planned>,
+    pub planned: Vec<PlannedWork>,
     /// What was spent of the budget by the end of each day.
     pub burned: Vec<Burned>,
 }
 
-/// A window of planned work.
+/// An outage that does not count.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LeftOut {
+    pub why: WhyLeftOut,
+    #[serde(flatten)]
+    pub outage: Outage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyLeftOut {
+    /// It is of a party that the agreement leaves out.
+    Party,
+    PlannedWork,
+    /// It is shorter than the least outage that counts.
+    TooShort,
+    OutsideOfServiceHours,
+}
+
+/// A window of planned work, and who entered it, where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlannedWork {
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub reason: Option<String>,
+    /// When it was entered, where that was after its beginning.
+    pub entered: Option<Timestamp>,
+    pub entered_by: Option<String>,
+}
+
+/// A window of planned work, as a proof has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Planned {
@@ -245,6 +281,15 @@ pub fn running(servers: &[Server], now: i64) -> Result<Option<Span>> {
     Ok(from.map(|from| Span::new(from, now)))
 }
 
+/// By which zone's calendar a server's agreement is judged; UTC where nothing was agreed.
+///
+/// # Errors
+/// When the agreement's zone cannot be read, which the inventory has seen to.
+pub fn calendar(server: &Server) -> Result<TimeZone> {
+    let name = server.agreement.as_ref().and_then(|agreement| agreement.time_zone.as_deref());
+    zone(name.unwrap_or("UTC"))
+}
+
 /// The periods of a server's agreement that a window meets; `None` where nothing was agreed.
 ///
 /// # Errors
@@ -280,30 +325,48 @@ async fn figures(store: &Store, server: &Server, settled: &Settled) -> Result<Pe
     let Settled { seen, objective, judged, period } = settled;
     let judgement = judged.judgement.clone();
     let counted = &judged.counted;
-    // Those that count, as the agreement sees them.
-    let inside =
-        judged.pieces.iter().filter(|piece| !piece.span.intersect(&judgement.judged).is_empty());
-    let pieces: Vec<_> = inside.cloned().collect();
+    let inside = |pieces: &[Piece]| -> Vec<Piece> {
+        let meets = |piece: &&Piece| !piece.span.intersect(&judgement.judged).is_empty();
+        pieces.iter().filter(meets).cloned().collect()
+    };
+    let counts = |span: Span| judged.within(span).down_ms > 0;
+    // As the agreement sees them.
+    let pieces = inside(&judged.pieces);
     let found = incidents(&pieces, &seen.points, Level::Down, Confirmation::default());
     let counted_outages: Vec<_> =
-        found.into_iter().filter(|incident| !counted.clip(incident.span).is_empty()).collect();
+        found.into_iter().filter(|incident| counts(incident.span)).collect();
     let ends: Vec<i64> =
         days(judgement.judged, &objective.zone).into_iter().map(|day| day.span.to).collect();
     let spent = judged.spent_at(&ends);
-    let incidents = incidents_of(store, &server.name, seen, &pieces, Level::Down).await?;
+    let mut outages = incidents_of(store, &server.name, seen, &pieces, Level::Down).await?;
+    outages.retain(|outage| counts(outage.span()));
+    // As they were seen.
+    let margin = objective.margin_ms(&seen.rule);
+    let Span { from, to } = judgement.judged;
+    let wide = Span::new(from.saturating_sub(margin), to.saturating_add(margin));
+    let points = objective.counted_as(&seen.points);
+    let all = inside(&timeline(&points, wide, &seen.rule, &Spans::none()));
+    let all = incidents_of(store, &server.name, seen, &all, Level::Down).await?;
+    let left_out = all.into_iter().filter(|outage| !counts(outage.span())).map(|outage| {
+        let why = WhyLeftOut::of(&judged.within(outage.span()));
+        LeftOut { why, outage }
+    });
     Ok(PeriodFigures {
         from: instant(period.from),
         to: instant(period.to),
         readings: Expected::of(seen, counted),
         outages: summary(&counted_outages, &judgement.totals),
-        incidents: incidents
-            .into_iter()
-            .filter(|outage| {
-                let to = outage.until.map_or(i64::MAX, Timestamp::as_millisecond);
-                !counted.clip(Span::new(outage.from.as_millisecond(), to)).is_empty()
+        incidents: outages,
+        left_out: left_out.collect(),
+        planned: windows_within(server, *period)
+            .map(|window| PlannedWork {
+                from: window.from,
+                until: window.until,
+                reason: window.reason.clone(),
+                entered: window.entered,
+                entered_by: window.entered_by.clone(),
             })
             .collect(),
-        planned: planned(server, *period),
         burned: ends
             .into_iter()
             .zip(spent)
@@ -339,16 +402,9 @@ async fn latencies(
     Ok(all)
 }
 
-/// The inventory's maintenance windows that a span meets.
+/// The inventory's maintenance windows that a span meets, as a proof has them.
 pub(super) fn planned(server: &Server, span: Span) -> Vec<Planned> {
-    server
-        .maintenance
-        .iter()
-        .filter(|window| {
-            let from = window.from.map_or(i64::MIN, Timestamp::as_millisecond);
-            let until = window.until.map_or(i64::MAX, Timestamp::as_millisecond);
-            from < span.to && until > span.from
-        })
+    windows_within(server, span)
         .map(|window| Planned {
             from: window.from,
             until: window.until,
@@ -356,6 +412,29 @@ pub(super) fn planned(server: &Server, span: Span) -> Vec<Planned> {
             entered: window.entered,
         })
         .collect()
+}
+
+fn windows_within(server: &Server, span: Span) -> impl Iterator<Item = &Maintenance> {
+    server.maintenance.iter().filter(move |window| {
+        let from = window.from.map_or(i64::MIN, Timestamp::as_millisecond);
+        let until = window.until.map_or(i64::MAX, Timestamp::as_millisecond);
+        from < span.to && until > span.from
+    })
+}
+
+impl WhyLeftOut {
+    /// By how the time of an outage was spent that counts nothing.
+    fn of(totals: &Totals) -> WhyLeftOut {
+        if totals.excluded_ms > 0 {
+            WhyLeftOut::Party
+        } else if totals.maintenance_ms > 0 {
+            WhyLeftOut::PlannedWork
+        } else if totals.degraded_ms > 0 {
+            WhyLeftOut::TooShort
+        } else {
+            WhyLeftOut::OutsideOfServiceHours
+        }
+    }
 }
 
 fn zone_name(zone: &TimeZone) -> String {

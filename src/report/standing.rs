@@ -9,12 +9,14 @@ use super::seen::{Seen, expected_interval};
 use super::sla::settle;
 use super::{instant, seen};
 use crate::history::Store;
-use crate::model::{Party, Result, Server, State, Status};
+use crate::model::{Party, Reading, Result, Server, State, Status};
 use crate::stats::sla::{Percent, Verdict};
 use crate::stats::span::Span;
 use crate::stats::uptime::{Kind, Rule};
 
 const DAY_MS: i64 = 86_400_000;
+/// Clocks differ: a reading may be so much later than now.
+const TOLERANCE_MS: i64 = 300_000;
 /// How far back the beginning of a state is looked for, step by step.
 const LOOK_BACK_DAYS: [i64; 4] = [1, 7, 31, 366];
 
@@ -36,6 +38,8 @@ pub struct Standing {
     pub age_ms: Option<i64>,
     /// Whether the last reading is older than a reading may be.
     pub stale: bool,
+    /// The newest of the readings that are later than now, which decide nothing: a clock was wrong.
+    pub future: Option<Timestamp>,
     /// The incident that is open.
     pub incident: Option<String>,
     pub evidence: Option<Evidence>,
@@ -77,13 +81,19 @@ pub async fn standing(
         last_seen: None,
         age_ms: None,
         stale: false,
+        future: None,
         incident: None,
         evidence: None,
         budget: None,
     };
-    let last = if is_known { store.last(&server.name).await? } else { None };
-    let Some(last) = last else { return Ok(standing) };
     let now_ms = now.as_millisecond();
+    let mut last = if is_known { store.last(&server.name).await? } else { None };
+    let latest = now_ms.saturating_add(TOLERANCE_MS);
+    if let Some(future) = last.take_if(|last| last.at.as_millisecond() > latest) {
+        standing.future = Some(future.at);
+        last = newest(store, &server.name, latest).await?;
+    }
+    let Some(last) = last else { return Ok(standing) };
     let at = last.at.as_millisecond();
     standing.last_seen = Some(last.at);
     standing.age_ms = Some(now_ms - at);
@@ -107,6 +117,29 @@ pub async fn standing(
     Ok(standing)
 }
 
+/// The last reading that is not later than an instant.
+async fn newest(store: &Store, server: &str, latest: i64) -> Result<Option<Reading>> {
+    let mut at = None;
+    let behind = latest.saturating_add(1);
+    store
+        .points(server, behind..behind.saturating_add(1), |point| {
+            at = at.max(Some(point.at).filter(|at| *at <= latest));
+            Ok(())
+        })
+        .await?;
+    let Some(at) = at else { return Ok(None) };
+    let mut found = None;
+    store
+        .readings(server, at..at.saturating_add(1), |reading| {
+            if reading.at.as_millisecond() == at {
+                found = Some(reading);
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(found)
+}
+
 /// When the row of equal statuses began that the last reading belongs to, and the interval.
 async fn since(store: &Store, server: &Server, at: i64, status: Status) -> Result<(i64, i64)> {
     let mut found = (at, seen::ASSUMED_MS);
@@ -114,8 +147,9 @@ async fn since(store: &Store, server: &Server, at: i64, status: Status) -> Resul
         let window = Span::new(at - days * DAY_MS, at + 1);
         let seen = Seen::load(store, server, true, window, 0).await?;
         let kind = Kind::of(status);
-        let row = seen.points.iter().rev().take_while(|point| point.kind == kind).count();
-        let first = seen.points.len() - row;
+        let until = seen.points.partition_point(|point| point.at <= at);
+        let row = seen.points[..until].iter().rev().take_while(|point| point.kind == kind).count();
+        let first = until - row;
         found = (seen.points.get(first).map_or(at, |point| point.at), seen.interval.interval_ms);
         if first > 0 {
             break;

@@ -180,6 +180,7 @@ impl Story {
                 until: Some(instant(span.to)),
                 reason: None,
                 entered: None,
+                entered_by: None,
             }
         });
         Server {

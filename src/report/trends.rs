@@ -1,9 +1,10 @@
 //! Where a server is heading: response times, availability, errors and sizes over days.
 
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::figures::daily;
+use super::figures::{daily, figures};
 use super::instant;
 use crate::history::{Known, Rollup, Store};
 use crate::model::{Result, Server};
@@ -11,6 +12,7 @@ use crate::stats::against::Against;
 use crate::stats::capacity::{self, Ahead, Crossing, Limit, Side};
 use crate::stats::span::Span;
 use crate::stats::trend::{self, Direction, Trend};
+use crate::stats::window::{self, Day};
 
 /// One figure of one server over time.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -26,6 +28,8 @@ pub struct Line {
     pub unit: &'static str,
     /// What a point stands for.
     pub step: Step,
+    /// In whose days; null where points are no days.
+    pub days_of: Option<String>,
     /// The last figure as it was read.
     pub newest: Option<Newest>,
     pub points: Vec<Point>,
@@ -43,7 +47,7 @@ pub struct Line {
     pub load: Option<LoadEffect>,
 }
 
-/// The figure of one day (UTC), or of an hour or a reading, as `step` says.
+/// The figure of one day, or of an hour or a reading, as `step` says.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Point {
     /// The beginning of the day; of what the server says of itself the middle of what was read.
@@ -60,6 +64,18 @@ pub enum Step {
     Hour,
     /// A figure as it was read, where there are too few hours.
     Reading,
+}
+
+impl Step {
+    /// As it is written in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::Day => "day",
+            Step::Hour => "hour",
+            Step::Reading => "reading",
+        }
+    }
 }
 
 /// A figure as it was read.
@@ -127,7 +143,12 @@ impl Metric {
 
 /// How far ahead a crossing is looked for.
 const HORIZON_MS: i64 = 366 * 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+const UTC: &str = "UTC";
 
+/// Days are those of the zone, where its midnights are whole hours of UTC and hours are kept; else those
+/// of UTC.
+///
 /// # Errors
 /// When the history cannot be read.
 pub async fn trends(
@@ -135,8 +156,16 @@ pub async fn trends(
     server: &Server,
     known: Option<&Known>,
     window: Span,
+    zone: &TimeZone,
 ) -> Result<Vec<Line>> {
-    let days = daily(store, server, known, window).await?;
+    let mut days = daily(store, server, known, window).await?;
+    let mut days_of = UTC;
+    if let Some(own) = daily_in(store, server, known, window, zone).await?
+        && readings(&own) == readings(&days)
+    {
+        days = own;
+        days_of = zone.iana_name().unwrap_or(UTC);
+    }
     let objective = match &server.agreement {
         Some(agreement) => super::sla::objective(agreement)?.availability,
         None => None,
@@ -169,7 +198,38 @@ pub async fn trends(
         }));
     }
     lines.retain(|line| !line.points.is_empty());
+    for line in &mut lines {
+        line.days_of = Some(days_of.to_owned());
+    }
     Ok(lines)
+}
+
+/// The figures of each day of a zone that has readings, by its beginning; `None` where roll-ups, which
+/// are by the hour of UTC, do not come to its days.
+async fn daily_in(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    window: Span,
+    zone: &TimeZone,
+) -> Result<Option<Vec<(i64, Rollup)>>> {
+    let days = window::days(window, zone);
+    let is_hour = |day: &Day| day.span.from.rem_euclid(HOUR_MS) == 0;
+    if *zone == TimeZone::UTC || !days.iter().skip(1).all(is_hour) {
+        return Ok(None);
+    }
+    let mut all = Vec::with_capacity(days.len());
+    for day in days {
+        let sum = figures(store, server, known, day.span).await?.rollup;
+        if sum.readings > 0 {
+            all.push((day.span.from, sum));
+        }
+    }
+    Ok(Some(all))
+}
+
+fn readings(days: &[(i64, Rollup)]) -> u64 {
+    days.iter().map(|(_, day)| day.readings).sum()
 }
 
 fn line(
@@ -204,6 +264,7 @@ impl Line {
             of: None,
             unit,
             step: Step::Day,
+            days_of: Some(UTC.to_owned()),
             newest,
             points: points
                 .iter()

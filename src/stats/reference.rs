@@ -207,11 +207,17 @@ pub(super) fn settle(story: &Story, terms: &Terms) -> Count {
     let counts = |at: i64| {
         within(&[story.window], at) && within(&story.counted, at) && !within(&terms.named, at)
     };
+    // Where nothing was seen, too much planned work is no outage either.
+    let seen = walk(story.window, &points, story.interval, &[]);
+    let is_judged = (story.window.from..story.window.to).zip(seen).any(|(at, said)| {
+        within(&story.counted, at) && !matches!(said.kind, Kind::Unknown | Kind::Maintenance)
+    });
+    let planned_max = terms.planned_max.filter(|_| is_judged);
     let mut used = 0;
     for (at, said) in (wide.from..wide.to).zip(&mut said) {
         if said.kind == Kind::Maintenance && counts(at) {
             used += 1;
-            if terms.planned_max.is_some_and(|most| used > most) {
+            if planned_max.is_some_and(|most| used > most) {
                 *said = Said { kind: Kind::Down, party: None, code: None };
             }
         }

@@ -10,7 +10,8 @@
 //!    was seen; named spans leave the window; `party=` takes the down time of a party out of
 //!    numerator and denominator. Without `maintenance` among them, planned time is as it was seen.
 //! 4. Planned time beyond the agreed amount counts as down: the first so many milliseconds of it in a
-//!    period are planned, in the order of time, and all that follow are down.
+//!    period are planned, in the order of time, and all that follow are down. Of a period in which
+//!    nothing was seen up, degraded or down, nothing is judged, and so none of it counts.
 //! 5. Outages with less down time than the agreed least are degraded, not down; an outage is measured
 //!    whole, also where a part of it is outside of service hours or, as far as the agreed least and a
 //!    reading reach, of the period.
@@ -106,6 +107,18 @@ pub enum Verdict {
     Breached,
     /// Too little is known to say.
     Unknown,
+}
+
+impl Verdict {
+    /// As it is written in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Met => "met",
+            Verdict::Breached => "breached",
+            Verdict::Unknown => "unknown",
+        }
+    }
 }
 
 /// A verdict, with all that it stands on. Times are in milliseconds.
@@ -269,7 +282,7 @@ fn settle(
             Exclusion::Party(_) => {}
         }
     }
-    if let Some(most) = objective.planned_max_ms {
+    if let Some(most) = objective.planned_max_ms.filter(|_| before.judged_ms() > 0) {
         let over = planned_beyond(&adjusted.pieces, &adjusted.counted, most);
         planned_over_ms = over.total();
         if planned_over_ms > 0 {
@@ -354,6 +367,12 @@ impl Judgement {
 }
 
 impl Judged {
+    /// How the part of a span that counts was spent, after all exclusions.
+    #[must_use]
+    pub fn within(&self, span: Span) -> Totals {
+        Totals::within(&self.pieces, span, &self.counted, &self.without)
+    }
+
     /// The budget that is spent at each of some instants, which are in ascending order.
     #[must_use]
     pub fn spent_at(&self, instants: &[i64]) -> Vec<i64> {
@@ -361,8 +380,7 @@ impl Judged {
         let mut from = self.judgement.judged.from;
         let sum = |to: &i64| {
             let span = Span::new(from, *to);
-            let totals = Totals::within(&self.pieces, span, &self.counted, &self.without);
-            spent += totals.down_ms;
+            spent += self.within(span).down_ms;
             from = from.max(*to);
             spent
         };

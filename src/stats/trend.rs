@@ -52,10 +52,23 @@ pub struct Trend {
 pub enum Direction {
     Rising,
     Falling,
-    /// Nothing that could not be chance.
+    /// Nothing that could not be chance, or no slope at all.
     Steady,
     /// Too few points to say.
     Unclear,
+}
+
+impl Direction {
+    /// As it is written in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Rising => "rising",
+            Direction::Falling => "falling",
+            Direction::Steady => "steady",
+            Direction::Unclear => "unclear",
+        }
+    }
 }
 
 /// Where a level became another.
@@ -79,6 +92,8 @@ pub fn trend(points: &[(i64, f64)]) -> Option<Trend> {
     let kendall = (series.len() >= LEAST).then(|| kendall(series));
     let direction = match kendall {
         None => Direction::Unclear,
+        // Where most figures are the same, the few others move the ranks and not the line.
+        Some(_) if line.slope == 0.0 => Direction::Steady,
         Some((s, p)) if p < SIGNIFICANT && s > 0 => Direction::Rising,
         Some((s, p)) if p < SIGNIFICANT && s < 0 => Direction::Falling,
         Some(_) => Direction::Steady,

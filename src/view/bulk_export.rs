@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::human::{count, duration, facts, table};
+use super::human::{count, duration, facts, or_dash, table};
 use crate::bulk::export::{Conclusion, Identity, Report, Status, Stopped};
 use crate::bulk::job::KickOff;
 use crate::bulk::ledger::{Finding, Severity, Totals};
@@ -109,7 +109,7 @@ pub fn report(report: &Report) -> Output {
         .map(|total| {
             vec![
                 Cell::plain(total.kind),
-                Cell::plain(if total.name.is_empty() { "-" } else { &total.name }),
+                or_dash(Some(&total.name)),
                 total.files.to_string().into(),
                 total.missing.to_string().into(),
                 total.count.to_string().into(),
@@ -218,10 +218,7 @@ pub fn verified(dir: &str, verified: &Verified, exit: Exit) -> Output {
         .problems
         .iter()
         .map(|problem| {
-            vec![
-                Cell::plain(problem.file.clone().unwrap_or_else(|| "-".to_owned())),
-                Cell::toned(&problem.message, Tone::Bad),
-            ]
+            vec![or_dash(problem.file.as_deref()), Cell::toned(&problem.message, Tone::Bad)]
         })
         .collect();
     let mut document = vec![Block::Text(if is_good {

@@ -227,7 +227,7 @@ fn line(topic: &Topic) -> Vec<Cell> {
     let name = Cell::toned(topic.name.as_str(), Tone::Strong);
     if !topic.has_run() {
         let message = Cell::toned(&topic.message, Tone::Dim);
-        return vec![name, Cell::toned("-", Tone::Dim), Cell::default(), message];
+        return vec![name, Cell::nothing(), Cell::default(), message];
     }
     vec![
         name,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::human::{count, table};
+use super::human::{count, or_dash, table};
 use crate::http::Failure;
 use crate::lint::expiring::{Ending, Urgency};
 use crate::model::{Code, Error, Exit, Result};
@@ -191,8 +191,8 @@ fn digest(parts: &[&str]) -> String {
 fn row(ending: &Ending) -> Row {
     let day = ending.ends.map(|end| end.strftime("%Y-%m-%d").to_string());
     vec![
-        day.unwrap_or_else(|| "-".to_owned()).into(),
-        ending.days_left.map_or_else(|| "-".to_owned(), |days| days.to_string()).into(),
+        or_dash(day.as_deref()),
+        ending.days_left.map_or_else(Cell::nothing, |days| days.to_string().into()),
         status(ending.status),
         Cell::toned(&ending.server, Tone::Strong),
         format!("{}: {}", ending.kind.as_str(), ending.what).into(),

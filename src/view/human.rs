@@ -1,7 +1,7 @@
-//! Words for people: times, counts, tables.
+//! Words for people: times, counts, tables; and beside them what a program reads.
 
 use crate::model::Status;
-use crate::render::{Block, Cell, Row, Table, Tone};
+use crate::render::{Block, Cell, Row, Table};
 
 /// A time for people from milliseconds: `0.4 ms`, `230 ms`, `6.2 s`, `3 min 20 s`.
 #[must_use]
@@ -13,9 +13,53 @@ pub fn duration(ms: f64) -> String {
     } else if ms < 119_950.0 {
         format!("{:.1} s", ms / 1000.0)
     } else {
-        let seconds = (ms / 1000.0).round();
-        format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0)
+        #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+        length(ms.round() as i64)
     }
+}
+
+/// A length of time in milliseconds as a person says it: `2 d 3 h 5 min`, `43 min 12 s`, `-2.5 s`, `0`.
+/// Rounded to the nearest tenth of a second up to ten seconds, then second, from a day on minute.
+#[must_use]
+pub fn length(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    let size = ms.unsigned_abs();
+    let step = match size {
+        0..1_000 => 1,
+        1_000..10_000 => 100,
+        10_000..86_400_000 => 1_000,
+        _ => 60_000,
+    };
+    let size = (size + step / 2) / step * step;
+    let text = match size {
+        0 => "0".to_owned(),
+        1..1_000 => format!("{size} ms"),
+        1_000..10_000 => format!("{:.1} s", size as f64 / 1000.0),
+        _ => [
+            (size / 86_400_000, "d"),
+            (size / 3_600_000 % 24, "h"),
+            (size / 60_000 % 60, "min"),
+            (size / 1_000 % 60, "s"),
+        ]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number} {unit}"))
+        .collect::<Vec<_>>()
+        .join(" "),
+    };
+    format!("{sign}{text}")
+}
+
+/// The same as a cell; a program reads milliseconds.
+#[must_use]
+pub fn lasting(ms: i64) -> Cell {
+    Cell::plain(length(ms)).with_data(ms)
+}
+
+/// A measured time in milliseconds; a program reads them to the microsecond.
+#[must_use]
+pub fn took(ms: f64) -> Cell {
+    Cell::plain(duration(ms)).with_data((ms * 1000.0).round() / 1000.0)
 }
 
 /// `1 server`, `2 servers`.
@@ -42,6 +86,21 @@ pub fn status(status: Status) -> Cell {
     Cell::toned(status.as_str(), status.into())
 }
 
+/// A column: its head for people, and what a program calls it, with the unit: `("down", "down_ms")`.
+pub type Column = (&'static str, &'static str);
+
+/// A table under the heads of its columns.
+#[must_use]
+pub fn headed(columns: &[Column], rows: Vec<Row>) -> Table {
+    Table { head: columns.iter().map(|(head, _)| (*head).to_owned()).collect(), rows }
+}
+
+/// The same under the names that a program reads.
+#[must_use]
+pub fn named(columns: &[Column], rows: Vec<Row>) -> Table {
+    Table { head: columns.iter().map(|(_, name)| (*name).to_owned()).collect(), rows }
+}
+
 /// A table; a missing text is a dim dash.
 #[must_use]
 pub fn table(head: &[&str], rows: Vec<Row>) -> Table {
@@ -64,7 +123,7 @@ pub fn facts<const N: usize>(facts: [(&str, Option<Cell>); N]) -> Block {
 pub fn or_dash(text: Option<&str>) -> Cell {
     match text {
         Some(text) if !text.is_empty() => Cell::plain(text),
-        _ => Cell::toned("-", Tone::Dim),
+        _ => Cell::nothing(),
     }
 }
 
@@ -81,8 +140,30 @@ mod tests {
             (999.6, "1.0 s"),
             (6204.1, "6.2 s"),
             (200_000.0, "3 min 20 s"),
+            (13_620_000.0, "3 h 47 min"),
         ] {
             assert_eq!(duration(ms), text);
         }
+    }
+
+    #[test]
+    fn lengths_are_rounded_and_cut_nothing_off() {
+        for (ms, text) in [
+            (0, "0"),
+            (-40, "-40 ms"),
+            (9_960, "10 s"),
+            (59_000, "59 s"),
+            (2_592_000, "43 min 12 s"),
+            (7_260_000, "2 h 1 min"),
+            (-8_939_400, "-2 h 28 min 59 s"),
+            (86_399_600, "1 d"),
+            (183_629_000, "2 d 3 h"),
+            (183_631_000, "2 d 3 h 1 min"),
+            (i64::MIN, "-106751991167 d 7 h 13 min"),
+        ] {
+            assert_eq!(length(ms), text);
+        }
+        assert_eq!(lasting(-61_000).data.as_deref(), Some("-61000"));
+        assert_eq!(took(6204.1).data.as_deref(), Some("6204.1"));
     }
 }

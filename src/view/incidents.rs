@@ -3,11 +3,22 @@
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::human::{or_dash, table};
+use super::human::{Column, headed, lasting, named, or_dash};
 use crate::history::Note;
-use crate::render::{Block, Cell, Output, Tone};
+use crate::render::{Block, Cell, Output, Row, Tone};
 use crate::report::{Outage, instant};
 use crate::stats::span::Span;
+
+const COLUMNS: [Column; 8] = [
+    ("incident", "incident"),
+    ("until", "until"),
+    ("lasted", "duration_ms"),
+    ("party", "party"),
+    ("reason", "code"),
+    ("cause", "cause"),
+    ("case", "case_number"),
+    ("state", "state"),
+];
 
 /// Outages of a window.
 #[must_use]
@@ -17,10 +28,10 @@ pub fn list(zone: &TimeZone, window: Span, outages: &[Outage]) -> Output {
         vec![
             Cell::plain(&outage.id),
             match outage.until {
-                Some(until) => Cell::plain(clock(until)),
-                None => Cell::toned("open", Tone::Bad),
+                Some(until) => Cell::plain(clock(until)).with_data(until),
+                None => Cell::toned("open", Tone::Bad).with_data(""),
             },
-            Cell::plain(super::human::duration(outage.duration_ms as f64)),
+            lasting(outage.duration_ms),
             Cell::plain(outage.party.map_or("undetermined", |party| party.as_str())),
             or_dash(outage.code.as_deref()),
             or_dash(outage.cause.as_deref()),
@@ -28,11 +39,10 @@ pub fn list(zone: &TimeZone, window: Span, outages: &[Outage]) -> Output {
             Cell::plain(if outage.closed { "closed" } else { "" }),
         ]
     });
-    let head = ["incident", "until", "lasted", "party", "reason", "cause", "case", "state"];
-    let table = table(&head, rows.collect());
+    let rows: Vec<Row> = rows.collect();
     let document = match outages.is_empty() {
         true => vec![Block::text("No outage was seen.")],
-        false => vec![Block::Table(table.clone())],
+        false => vec![Block::Table(headed(&COLUMNS, rows.clone()))],
     };
     let json = json!({
         "schema": "fhirctl/incidents/v1",
@@ -40,7 +50,13 @@ pub fn list(zone: &TimeZone, window: Span, outages: &[Outage]) -> Output {
         "window": {"from": instant(window.from), "to": instant(window.to)},
         "incidents": outages,
     });
-    Output { json, rows: Some(table), document, ..Output::default() }
+    Output {
+        json,
+        rows: Some(named(&COLUMNS, rows)),
+        ticket: Some(document.clone()),
+        document,
+        ..Output::default()
+    }
 }
 
 /// What was kept.

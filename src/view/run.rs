@@ -203,7 +203,7 @@ impl Line<'_> {
             Some(ended) => word(&ended.verdict),
             // Killed before it could say anything.
             None if pending => word("stopped"),
-            None => Cell::toned("-", Tone::Dim),
+            None => Cell::nothing(),
         };
         vec![
             Cell::toned(&self.job.name, Tone::Strong),

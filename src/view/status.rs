@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bulk_export::Line;
-use super::human::{or_dash, status, table};
+use super::human::{Column, headed, named, or_dash, status, table};
 use crate::model::{State, Status};
 use crate::render::{Block, Cell, Output, Row, Tone};
 use crate::report::Standing;
@@ -34,6 +34,17 @@ pub struct StatusDocument {
     pub exports: Vec<Value>,
 }
 
+const COLUMNS: [Column; 8] = [
+    ("server", "server"),
+    ("status", "status"),
+    ("since", "since"),
+    ("seen", "last_seen"),
+    ("party", "party"),
+    ("reason", "code"),
+    ("budget left", "budget_left"),
+    ("what is wrong", "message"),
+];
+
 /// The state of affairs in every form.
 #[must_use]
 pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line]) -> Output {
@@ -49,10 +60,7 @@ pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line]) -> Output {
         servers,
     };
     let rows: Vec<Row> = document.servers.iter().map(|one| row(one, head.generated_at)).collect();
-    let names =
-        ["server", "status", "since", "seen", "party", "reason", "budget left", "what is wrong"];
-    let overview = table(&names, rows);
-    let mut blocks = vec![Block::Table(overview.clone())];
+    let mut blocks = vec![Block::Table(headed(&COLUMNS, rows.clone()))];
     if !exports.is_empty() {
         let lines = exports.iter().map(|line| {
             vec![
@@ -68,14 +76,19 @@ pub fn output(head: &Head, servers: Vec<Standing>, exports: &[Line]) -> Output {
     }
     Output {
         json: serde_json::to_value(document).unwrap_or_default(),
-        rows: Some(overview),
+        rows: Some(named(&COLUMNS, rows)),
+        ticket: Some(blocks.clone()),
         document: blocks,
         ..Output::default()
     }
 }
 
 fn row(one: &Standing, now: Timestamp) -> Row {
-    let ago = |at: Option<Timestamp>| at.map(|at| age(now.as_millisecond() - at.as_millisecond()));
+    let ago = |at: Option<Timestamp>| {
+        at.map_or_else(Cell::nothing, |at| {
+            Cell::plain(age(now.as_millisecond() - at.as_millisecond())).with_data(at)
+        })
+    };
     let state = match one.state {
         State::Active => status(one.status),
         State::Maintenance => Cell::toned("maintenance", Tone::Dim),
@@ -83,23 +96,28 @@ fn row(one: &Standing, now: Timestamp) -> Row {
     };
     let left = one.budget.as_ref().and_then(|budget| {
         let (left, whole) = (budget.remaining_ms?, budget.budget_ms.filter(|whole| *whole > 0)?);
-        let text = format!("{:.0} %", left as f64 / whole as f64 * 100.0);
-        Some(Cell::toned(text, if left < 0 { Tone::Bad } else { Tone::Plain }))
+        let share = left as f64 / whole as f64;
+        // Rounded down: nothing left looks like some.
+        let text = format!("{:.1} %", (share * 1000.0).floor() / 10.0);
+        let tone = if left < 0 { Tone::Bad } else { Tone::Plain };
+        Some(Cell::toned(text, tone).with_data(share))
     });
+    let future = one.future.map(|at| format!("there are readings of the future, up to {at}"));
     let message = match (one.stale, &one.message) {
         (true, _) => Some("not looked at for longer than its schedule says".to_owned()),
         (false, message) if one.status != Status::Healthy => message.clone(),
         _ => None,
     };
+    let message: Vec<String> = message.into_iter().chain(future).collect();
     vec![
         Cell::plain(&one.server),
         state,
-        or_dash(ago(one.since).as_deref()),
-        or_dash(ago(one.last_seen).as_deref()),
+        ago(one.since),
+        ago(one.last_seen),
         or_dash(one.party.map(|party| party.as_str())),
         or_dash(one.code.as_deref()),
-        left.unwrap_or_else(|| Cell::toned("-", Tone::Dim)),
-        Cell::plain(message.unwrap_or_default()),
+        left.unwrap_or_else(Cell::nothing),
+        Cell::plain(message.join("; ")),
     ]
 }
 

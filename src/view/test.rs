@@ -145,7 +145,7 @@ fn stage(check: &Observation) -> Row {
         Some(code) if code.as_str() == "check.skipped" => {
             (Cell::toned("skipped", Tone::Dim), Cell::default())
         }
-        Some(_) => (Cell::toned("-", Tone::Dim), Cell::default()),
+        Some(_) => (Cell::nothing(), Cell::default()),
         None if check.accepted.is_some() => {
             (Cell::toned("accepted", Tone::Dim), duration(check.duration_ms).into())
         }

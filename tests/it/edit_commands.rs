@@ -329,6 +329,9 @@ fn maintenance_is_switched_on_and_off_and_entered_afterwards() {
     desk.json(0, &["maintenance", "add", "b", "--from", "2099-01-01T00:00:00Z", "--for", "1h"]);
     let list = desk.json(0, &["maintenance", "list", "b"]);
     assert_eq!(column(&list["servers"][0]["windows"], "state"), ["past", "planned"]);
+    // Who entered it is kept, for the dispute about it.
+    let window = &list["servers"][0]["windows"][0];
+    assert!(window["entered"].is_string() && window["entered_by"].is_string(), "{window}");
     let again = desk.json(0, &["maintenance", "add", "b", "--from", from, "--to", to]);
     assert_eq!(again["servers"][0]["changed"], false);
 

@@ -129,6 +129,23 @@ fn a_window_is_recomputed_by_us_and_by_a_page_of_another_language() {
     }
     std::fs::write(&path, text.replacen("|critical|http.status|", "|healthy|-|", 1)).unwrap();
     assert_eq!(readers_program(&desk).1, 65);
+    // The page asks for the digest, and under one of its own for what it stands for.
+    std::fs::write(&path, text.replacen("fhirctl/proof/v1", "fhirctl/proof/v2", 1)).unwrap();
+    assert_eq!(readers_program(&desk).1, 65);
+    let period = "/servers/0/agreement/periods/0";
+    for (place, value) in [
+        (format!("{period}/verdict"), json!("met")),
+        (format!("{period}/result/availability_millionths"), json!(999_999)),
+        ("/servers/0/result/availability_millionths".to_owned(), Value::Null),
+        ("/servers/0/chain/after".to_owned(), json!("00")),
+    ] {
+        let mut forged = proof.clone();
+        *forged.pointer_mut(&place).unwrap() = value;
+        sign(&desk, &forged);
+        assert_eq!(readers_program(&desk).1, 65, "{place}");
+    }
+    sign(&desk, &proof);
+    assert_eq!(readers_program(&desk).1, 0);
 }
 
 #[test]

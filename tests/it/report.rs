@@ -1,5 +1,6 @@
 //! History: what checks leave behind, and what is made of it: status and reports.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -43,6 +44,20 @@ pub fn october() -> Desk {
 /// The exit code alone: an error has nothing on standard output.
 fn exit(desk: &Desk, args: &[&str]) -> i32 {
     desk.run(args).status.code().unwrap()
+}
+
+fn text(desk: &Desk, args: &[&str], format: &str) -> String {
+    let output = desk.run(&[args, &["-o", format]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The rows of a CSV, each by the names of its columns.
+fn rows(desk: &Desk, args: &[&str]) -> Vec<HashMap<String, String>> {
+    let text = text(desk, args, "csv");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader.deserialize().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -212,6 +227,33 @@ fn incidents_carry_what_people_find_out() {
         (&told["closed"], &told["case_number"], &told["party"], &told["cause"]),
         (&true.into(), &"4711".into(), &"network".into(), &"a switch".into())
     );
+    // Whose it was is not said anew without a word, and what was said is in every form.
+    let again = desk.run(&["incidents", "close", &id, "--cause", "a cable"]);
+    assert_eq!(again.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("incidents note"));
+    assert_eq!(
+        (&told["party_seen"], &told["party_changed"]["at"].is_string()),
+        (&"vendor".into(), &true)
+    );
+    let incident = ["report", "incident", "ehr", "--month", "2026-10"];
+    let row = &rows(&desk, &incident)[0];
+    for (name, value) in [
+        ("incident", id.as_str()),
+        ("duration_ms", "10800000"),
+        ("party", "network"),
+        ("party_seen", "vendor"),
+        ("cause", "a switch"),
+        ("case_number", "4711"),
+        ("http_status", "503"),
+    ] {
+        assert_eq!(row[name], value, "{name}");
+    }
+    assert!(row["notes"].contains("told the vendor") && row["notes"].contains("cause a switch"));
+    let words = text(&desk, &incident, "markdown");
+    for said in ["told the vendor", "a switch", "4711", "503", "from vendor to network"] {
+        assert!(words.contains(said), "{said}: {words}");
+    }
+    assert_eq!(words.matches("# Outages\n").count(), 1, "{words}");
     let open = ["incidents", "list", "ehr", "--month", "2026-10", "--unclosed"];
     assert_eq!(desk.json(&open).0["incidents"].as_array().map(Vec::len), Some(0));
     assert_eq!(exit(&desk, &["incidents", "note", "ehr@2026-10-05T10:00:01Z", "x"]), 66);
@@ -249,6 +291,18 @@ fn samples_go_out_and_come_in_again_as_they_were() {
     assert_eq!(there["servers"], desk.json(&window).0["servers"]);
     std::fs::write(desk.dir.path().join("bad.csv"), "server,at,status\nehr,never,up\n").unwrap();
     assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 65);
+    // Which of two columns is meant nobody knows; what is not known is told.
+    let row = "ehr,2026-11-01T00:00:00Z,up,up\n";
+    std::fs::write(desk.dir.path().join("bad.csv"), format!("server,at,status,Status\n{row}"))
+        .unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 65);
+    std::fs::write(desk.dir.path().join("odd.csv"), format!("server,at,status,colour\n{row}"))
+        .unwrap();
+    let odd = desk.run(&["history", "import", "odd.csv"]);
+    let (code, words) = (odd.status.code(), String::from_utf8_lossy(&odd.stderr).into_owned());
+    assert!(code == Some(0) && words.contains("colour"), "{words}");
+    let own = desk.run(&["history", "import", "again.csv"]);
+    assert_eq!(String::from_utf8_lossy(&own.stderr), "");
     std::fs::write(
         desk.dir.path().join("bad.csv"),
         "server,at,status\nnobody,2026-10-01T00:00:00Z,up\n",
@@ -273,6 +327,184 @@ fn the_page_needs_nothing_else_and_the_vendors_copy_tells_nothing_of_ours() {
     assert!(!text.contains(&folder) && !text.contains("elsewhere"), "{text}");
     assert!(text.contains("contract 7"));
     assert_eq!(exit(&desk, &["report", "sla", "--for-vendor"]), 64);
+}
+
+/// What happens in [`between_zones`], by day and quarter of an hour of UTC.
+const FAULTS: [(i64, std::ops::Range<i64>, &str); 5] = [
+    (5, 64..68, "critical,http.status,vendor,90,503"),
+    (5, 70..72, "critical,auth.unauthorized,ours,40,401"),
+    (6, 64..65, "critical,tcp.timeout,network,,"),
+    (10, 64..68, "critical,http.status,vendor,90,503"),
+    (12, 57..60, "critical,http.status,vendor,90,503"),
+];
+
+/// A server that is looked at every quarter of an hour, with an agreement in New York's time: October and
+/// the days around it.
+fn between_zones() -> Desk {
+    let desk = Desk::new(
+        "version: 1\nservers:\n  - name: ehr\n    url: https://ehr.example.org/fhir\n    schedule: {every: 15m}\n    \
+         sla: {agreement: 'contract 7, https://wiki.corp/7', availability: 99%, latency_p95: 200ms, time_zone: America/New_York, \
+         service_hours: 'Mon-Fri 07:00-19:00', exclude: [maintenance, party=ours], least_outage: 20m, planned_max: 2h, \
+         credits: [{below: 99%, credit: 5%}, {below: 98%, credit: 12.5%}]}\n    \
+         maintenance: [{from: 2026-10-12T14:00:00Z, until: 2026-10-12T17:00:00Z, entered: 2026-10-13T00:00:00Z, entered_by: anna, \
+         reason: 'db01.corp (10.1.2.3) moved beside pacs; ehr.example.org stays'}]\n  \
+         - {name: pacs, url: https://pacs.example.org/fhir}\n",
+    );
+    let first: jiff::Timestamp = "2026-09-30T00:00:00Z".parse().unwrap();
+    let mut csv = String::from("at,status,code,party,duration_ms,http_status\n");
+    for quarter in 0..33 * 96_i64 {
+        let ms = first.as_millisecond() + quarter * HOUR / 4;
+        let at = jiff::Timestamp::from_millisecond(ms).unwrap();
+        let (day, of_day) = (quarter / 96, quarter % 96);
+        let fault = FAULTS.iter().find(|(on, when, _)| *on == day && when.contains(&of_day));
+        writeln!(csv, "{at},{}", fault.map_or("healthy,,,120,200", |(.., fault)| fault)).unwrap();
+    }
+    std::fs::write(desk.dir.path().join("october.csv"), csv).unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "october.csv", "--server", "ehr"]), 0);
+    desk
+}
+
+#[test]
+fn an_agreement_is_told_whole_in_csv_and_markdown_by_its_own_calendar() {
+    let desk = between_zones();
+    // A month of New York, also where nobody says so.
+    let sla = ["report", "sla", "ehr", "--month", "2026-10"];
+    for vendor in [&[][..], &["--for-vendor"]] {
+        let args = [&sla[..], vendor].concat();
+        let rows = rows(&desk, &args);
+        assert_eq!(rows.len(), 1, "one month, one row: {rows:?}");
+        for (name, value) in [
+            ("from", "2026-10-01T04:00:00Z"),
+            ("to", "2026-11-01T04:00:00Z"),
+            ("verdict", "met"),
+            ("objective", "0.99"),
+            ("coverage", "1"),
+            // One hour of the vendor, one of planned work beyond the agreed two.
+            ("spent_ms", "7200000"),
+            ("planned_over_ms", "3600000"),
+            ("credit", ""),
+            ("p95_limit_ms", "200"),
+            ("outages", "1"),
+            ("outages_left_out", "4"),
+        ] {
+            assert_eq!(rows[0][name], value, "{name}");
+        }
+        assert!(rows[0]["availability"].parse::<f64>().unwrap() > 0.99);
+        assert!(rows[0]["remaining_ms"].parse::<i64>().unwrap() > 0);
+        let words = text(&desk, &args, "markdown");
+        for said in [
+            "October 2026",
+            "Verdict: **met**",
+            "Error budget",
+            "Outages that count",
+            "What exclusions move",
+            "of planned work are beyond what was agreed",
+        ] {
+            assert!(words.contains(said), "{said}: {words}");
+        }
+    }
+    // The proof is of the same month, and is read from a pipe.
+    let proof = [&sla[..], &["--proof", "proof.json"]].concat();
+    assert_eq!(exit(&desk, &proof), 0);
+    let file = std::fs::File::open(desk.dir.path().join("proof.json")).unwrap();
+    let mut verify = desk.fhirctl();
+    let verify = verify.args(["-o", "json", "report", "verify", "-"]).stdin(file);
+    let told: Value = serde_json::from_slice(&verify.output().unwrap().stdout).unwrap();
+    assert_eq!((&told["verified"], &told["file"]), (&true.into(), &"standard input".into()));
+    let periods = told["servers"][0]["periods"].as_array().unwrap();
+    assert_eq!((periods.len(), &periods[0]["from"]), (1, &"2026-10-01T04:00:00Z".into()));
+    // Nor has October another number of days there.
+    let trends = ["report", "trends", "ehr", "--month", "2026-10", "--time-zone"];
+    for (zone, of, first) in [
+        ("America/New_York", "America/New_York", "2026-10-01T04:00:00Z"),
+        ("UTC", "UTC", "2026-10-01T00:00:00Z"),
+        // Its midnights are at half past.
+        ("Asia/Kolkata", "UTC", "2026-09-30T00:00:00Z"),
+    ] {
+        let told = desk.json(&[&trends[..], &[zone]].concat()).0;
+        let line = &told["servers"][0];
+        assert_eq!((&line["days_of"], &line["points"][0]["day"]), (&of.into(), &first.into()));
+        let days = if of == zone { 31 } else { 32 };
+        assert_eq!(line["points"].as_array().map(Vec::len), Some(days), "{zone}");
+    }
+}
+
+#[test]
+fn a_vendor_reads_what_was_agreed_what_counts_and_who_said_otherwise_but_no_word_of_ours() {
+    let desk = between_zones();
+    let id = "ehr@2026-10-05T16:00:00Z";
+    let note = ["incidents", "note", id, "seen from db01.corp, see pacs", "--party", "network"];
+    assert_eq!(exit(&desk, &note), 0);
+    assert_eq!(exit(&desk, &["incidents", "close", id]), 0);
+    let args = ["report", "sla", "ehr", "--month", "2026-10", "--for-vendor"];
+    let words = text(&desk, &args, "markdown");
+    for said in [
+        "response time, p95: at most 200 ms",
+        "largest planned time: 2 h",
+        "credit below 99%: 5%",
+        "credit below 98%: 12.5%",
+        "| anna |",
+        "\\[internal\\] (\\[internal\\]) moved beside \\[internal\\]; ehr.example.org stays",
+        "the party was changed afterwards, from vendor to network, by ",
+    ] {
+        assert!(words.contains(said), "{said}: {words}");
+    }
+    // Each that does not count has its reason.
+    let (_, behind) = words.split_once("# Outages that do not count\n").unwrap();
+    for (when, why) in [
+        ("2026-10-05 13:30:00", "of a party that is left out"),
+        ("2026-10-06 12:00:00", "shorter than the least outage"),
+        ("2026-10-10 12:00:00", "outside of service hours"),
+        ("2026-10-12 10:15:00", "planned work"),
+    ] {
+        let line = behind.lines().find(|line| line.contains(when)).unwrap_or_default();
+        assert!(line.contains(why), "{when}: {behind}");
+    }
+    for format in ["json", "csv", "markdown", "html", "table"] {
+        let text = text(&desk, &args, format);
+        for ours in ["db01", "10.1.2.3", "wiki", "pacs"] {
+            assert!(!text.contains(ours), "{format} tells {ours}: {text}");
+        }
+    }
+    assert_schema("report-sla", &desk.json(&args).0);
+}
+
+#[test]
+fn what_is_yet_to_come_is_neither_counted_nor_the_present() {
+    let now = jiff::Timestamp::now();
+    let every = HOUR / 12;
+    let ago = |steps: i64| {
+        jiff::Timestamp::from_millisecond(now.as_millisecond() - steps * every).unwrap()
+    };
+    let desk = Desk::new(
+        "version: 1\nservers:\n  - {name: ehr, url: https://ehr.example.org/fhir, schedule: {every: 5m}}\n",
+    );
+    // Down now; and two hours from now a reading of a clock that jumped says that all is well.
+    let mut csv = String::from("at,status\n");
+    for step in 0..6 {
+        writeln!(csv, "{},{}", ago(step), if step < 3 { "down" } else { "up" }).unwrap();
+    }
+    writeln!(csv, "{},up", ago(-24)).unwrap();
+    std::fs::write(desk.dir.path().join("a.csv"), csv).unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "a.csv", "--server", "ehr"]), 0);
+    let status = desk.json(&["status"]).0;
+    assert_schema("status", &status);
+    let one = &status["servers"][0];
+    assert_eq!((&one["status"], &one["stale"]), (&"critical".into(), &false.into()), "{one:#}");
+    assert!(one["future"].is_string() && one["incident"].is_string(), "{one:#}");
+    assert!(text(&desk, &["status"], "table").contains("readings of the future"));
+
+    let to = now.checked_add(jiff::SignedDuration::from_hours(48)).unwrap().to_string();
+    let window = ["--from", &ago(5).to_string(), "--to", &to];
+    for kind in ["summary", "availability"] {
+        let told = desk.json(&[&["report", kind], &window[..]].concat()).0;
+        let instant = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let (to, made) = (instant(&told["window"]["to"]), instant(&told["generated_at"]));
+        assert_eq!(to.as_millisecond(), made.as_millisecond(), "{kind}");
+        assert!(told["notes"].to_string().contains("future"), "{told:#}");
+        assert_eq!(told["servers"][0]["coverage"], 1.0, "{kind}: {told:#}");
+    }
+    assert_eq!(exit(&desk, &["report", "summary", "--from", &to]), 64);
 }
 
 #[test]
@@ -314,6 +546,7 @@ fn windows_that_cannot_be_meant_are_refused_before_anything_is_read() {
     let desk = Desk::new("version: 1\nservers:\n  - {name: a, url: https://a.example.org}\n");
     for args in [
         &["--last", "30"][..],
+        &["--last", "-1d"],
         &["--month", "2026-13"],
         &["--from", "2026-10-02", "--to", "2026-10-01"],
         &["--month", "2026-10", "--last", "3d"],
@@ -325,6 +558,8 @@ fn windows_that_cannot_be_meant_are_refused_before_anything_is_read() {
     }
     assert_eq!(exit(&desk, &["report", "summary"]), 66, "there is no history");
     assert_eq!(exit(&desk, &["report", "summary", "nobody"]), 66);
+    let told = desk.run(&["report", "summary", "--last", "-1d"]).stderr;
+    assert!(String::from_utf8_lossy(&told).contains("no length of time"));
     // A flag that would change nothing.
     assert_eq!(exit(&desk, &["report", "sla", "--group-by", "vendor"]), 64);
     assert_eq!(exit(&desk, &["history", "import", "a.csv", "--last", "3d"]), 64);

@@ -16,6 +16,7 @@ use crate::inventory::{self, Overrides};
 use crate::model::text::nearest;
 use crate::model::{Error, ErrorKind, Exit, Result};
 use crate::render::{Block, Cell, Output, Table, Tone};
+use crate::view::human::or_dash;
 
 /// How many rows are shown before a person is asked, and how many reasons after.
 const SHOWN: usize = 20;
@@ -205,8 +206,8 @@ impl Report<'_> {
             vec![
                 Cell::toned(&addition.name, Tone::Strong),
                 Cell::plain(&addition.url),
-                Cell::plain(addition.organization.as_deref().unwrap_or("-")),
-                Cell::plain(addition.fhir_version.unwrap_or("-")),
+                or_dash(addition.organization.as_deref()),
+                or_dash(addition.fhir_version),
                 match &addition.unroutable {
                     Some(why) => Cell::toned(format!("unroutable: {why}"), Tone::Warning),
                     None => Cell::plain(""),

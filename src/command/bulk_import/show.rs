@@ -11,6 +11,7 @@ use crate::bulk::import::report::OfType;
 use crate::bulk::job::KickOff;
 use crate::model::Exit;
 use crate::render::{Block, Cell, Output, Table, Tone};
+use crate::view::human::or_dash;
 
 /// What came of an import, and how the process ends.
 pub(super) struct Shown<'a> {
@@ -275,7 +276,7 @@ fn files_table(files: &[Row]) -> Table {
         let tone = if it.errors > 0 { Tone::Bad } else { Tone::Plain };
         vec![
             Cell::plain(it.url.as_str()),
-            Cell::plain(it.r#type.as_deref().unwrap_or("-")),
+            or_dash(it.r#type.as_deref()),
             Cell::plain(it.count.map_or("unknown".to_owned(), |count| count.to_string())),
             Cell::toned(it.errors.to_string(), tone),
         ]

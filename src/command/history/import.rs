@@ -77,7 +77,8 @@ pub(super) async fn run(
     }
     let (source, rows) = match (&args.prometheus, &args.file) {
         (Some(address), _) => {
-            (address.clone(), Rows::Held(from_prometheus(args, address, context, inventory).await?))
+            let rows = from_prometheus(args, address, context, inventory).await?;
+            (address.clone(), Rows::Held { rows, unread: Vec::new() })
         }
         (None, Some(_)) if args.window.is_said() => {
             return Err(Error::usage("a window goes with --prometheus; a file is taken in whole"));
@@ -85,6 +86,9 @@ pub(super) async fn run(
         (None, Some(path)) => (path.display().to_string(), from_file(args, path, context).await?),
         (None, None) => return Err(Error::usage("nothing to import: name a file or --prometheus")),
     };
+    if let Some(unread) = rows.unread() {
+        context.notice(&format!("not read, since their names are unknown: {unread}"));
+    }
     for name in rows.servers() {
         if inventory.server(&name).is_none() {
             return Err(Error::not_found(format!(
@@ -103,7 +107,10 @@ pub(super) async fn run(
 
 /// Where the rows are.
 enum Rows {
-    Held(Vec<Foreign>),
+    Held {
+        rows: Vec<Foreign>,
+        unread: Vec<String>,
+    },
     /// A file that was read once and found in order, to be read again.
     Ordered {
         file: File,
@@ -115,9 +122,16 @@ enum Rows {
 impl Rows {
     fn servers(&self) -> HashSet<Arc<str>> {
         match self {
-            Rows::Held(rows) => rows.iter().map(|row| row.server.clone()).collect(),
+            Rows::Held { rows, .. } => rows.iter().map(|row| row.server.clone()).collect(),
             Rows::Ordered { survey, .. } => survey.servers.iter().cloned().collect(),
         }
+    }
+
+    /// The columns of a file that say nothing to us.
+    fn unread(&self) -> Option<String> {
+        let (Rows::Held { unread, .. } | Rows::Ordered { survey: Survey { unread, .. }, .. }) =
+            self;
+        (!unread.is_empty()).then(|| unread.join(", "))
     }
 
     /// Hands over all readings, some at a time; a break-off of the other end ends it.
@@ -131,7 +145,7 @@ impl Rows {
             parts.blocking_send(Ok(std::mem::take(&mut part))).is_ok()
         };
         match self {
-            Rows::Held(rows) => {
+            Rows::Held { rows, .. } => {
                 let _ = assemble(rows).into_iter().all(&mut push);
             }
             Rows::Ordered { file, server, .. } => {
@@ -178,7 +192,8 @@ async fn from_file(args: &ImportArgs, path: &Path, context: &Context) -> Result<
         if survey.in_order {
             return Ok(Rows::Ordered { file, server, survey });
         }
-        Ok(Rows::Held(rows_csv(&file, server.as_deref())?.collect::<Result<_>>()?))
+        let rows = rows_csv(&file, server.as_deref())?.collect::<Result<_>>()?;
+        Ok(Rows::Held { rows, unread: survey.unread })
     });
     let rows =
         read.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
@@ -206,7 +221,7 @@ async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(Strin
         .filter_map(|known| Some((known.name, known.last_at?)))
         .collect();
     let length = match &rows {
-        Rows::Held(rows) => rows.len(),
+        Rows::Held { rows, .. } => rows.len(),
         Rows::Ordered { survey, .. } => usize::try_from(survey.rows).unwrap_or_default(),
     };
     let progress = context.progress("importing", length);

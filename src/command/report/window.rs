@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::Result;
+use crate::model::{Error, Result};
 use crate::stats::span::Span;
 use crate::stats::window::{Asked, window, zone};
 
@@ -14,10 +14,11 @@ const USUAL: &str = "30d";
 #[derive(Debug, Args)]
 pub struct WindowArgs {
     /// The time up to now, such as 24h, 30d or 12w [default: 30d]
-    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["month", "from", "to"])]
+    // What begins with a dash is a wrong length, and no option.
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true, conflicts_with_all = ["month", "from", "to"])]
     pub last: Option<String>,
 
-    /// A month of the calendar, in the time zone
+    /// A month of the calendar, in the time zone; for report sla in that of each agreement
     #[arg(long, value_name = "YYYY-MM", conflicts_with_all = ["from", "to"])]
     pub month: Option<String>,
 
@@ -29,9 +30,10 @@ pub struct WindowArgs {
     #[arg(long, value_name = "TIME", requires = "from")]
     pub to: Option<String>,
 
-    /// In whose days and months, a name such as America/New_York
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    pub time_zone: String,
+    /// In whose days and months, a name such as America/New_York [default: UTC; for report sla the
+    /// agreement's]
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
 }
 
 /// A window, and by whose clock it is told.
@@ -41,13 +43,31 @@ pub struct Chosen {
     pub zone: TimeZone,
     /// Whether somebody said it.
     pub is_said: bool,
+    /// Whether somebody said the zone.
+    pub is_zone_said: bool,
+    /// The month that was said, since months begin at another time in another zone.
+    pub month: Option<String>,
+    /// Whether more was asked for than has passed.
+    pub is_cut: bool,
+}
+
+impl Chosen {
+    /// The window by another calendar, up to now: a month is that of a zone.
+    ///
+    /// # Errors
+    /// Exit 64 for what is no month.
+    pub fn by(&self, zone: &TimeZone, now: Timestamp) -> Result<Span> {
+        let Some(month) = &self.month else { return Ok(self.window) };
+        let whole = window(Asked::Month(month), now, zone)?;
+        Ok(Span::new(whole.from, whole.to.min(now.as_millisecond())))
+    }
 }
 
 impl WindowArgs {
     /// # Errors
     /// Exit 64 for what is no window.
     pub fn choose(&self, now: Timestamp) -> Result<Chosen> {
-        let zone = zone(&self.time_zone)?;
+        let zone = zone(self.time_zone.as_deref().unwrap_or("UTC"))?;
         let asked = match (&self.last, &self.month, &self.from) {
             (Some(last), ..) => Asked::Last(last),
             (None, Some(month), _) => Asked::Month(month),
@@ -55,7 +75,29 @@ impl WindowArgs {
             (None, None, None) => Asked::Last(USUAL),
         };
         let is_said = self.is_said();
-        Ok(Chosen { window: window(asked, now, &zone)?, zone, is_said })
+        Ok(Chosen {
+            window: window(asked, now, &zone)?,
+            zone,
+            is_said,
+            is_zone_said: self.time_zone.is_some(),
+            month: self.month.clone(),
+            is_cut: false,
+        })
+    }
+
+    /// The same up to now: of the future nobody has figures.
+    ///
+    /// # Errors
+    /// Exit 64 for what is no window, and for one that has not begun.
+    pub fn choose_past(&self, now: Timestamp) -> Result<Chosen> {
+        let mut chosen = self.choose(now)?;
+        let now = now.as_millisecond();
+        if chosen.window.from >= now {
+            return Err(Error::usage("the window begins in the future, of which nothing is known"));
+        }
+        chosen.is_cut = chosen.window.to > now;
+        chosen.window.to = chosen.window.to.min(now);
+        Ok(chosen)
     }
 
     /// Whether somebody named a window.

@@ -32,9 +32,12 @@ pub(super) fn figure(chart: &Chart, id: &str, level: u8, table: &Markup) -> Mark
                 }
                 (plot)
             }
-            details {
-                summary { "Figures" span.aside { " behind " (one_line(&chart.title)) } }
-                (table)
+            // Where there is none, it stands beside the chart.
+            @if !chart.table.head.is_empty() {
+                details {
+                    summary { "Figures" span.aside { " behind " (one_line(&chart.title)) } }
+                    (table)
+                }
             }
         }
     }

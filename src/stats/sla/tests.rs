@@ -189,6 +189,14 @@ fn thin_coverage_gives_no_verdict_however_bad_the_rest() {
     }
     let nothing = judge(&objective("99.9%"), &evidence(&[], &none), january(), i64::MAX).judgement;
     assert_eq!((nothing.verdict, nothing.availability), (Verdict::Unknown, None));
+    // Where nothing was seen, too much planned work is no outage either.
+    let agreed = Objective { planned_max_ms: Some(0), ..objective("99.9%") };
+    let agreed = Objective { exclude: vec![Exclusion::Maintenance], ..agreed };
+    for planned in [Spans::one(Span::new(0, 60 * MINUTE)), Spans::one(january())] {
+        let nothing = judge(&agreed, &evidence(&[], &planned), january(), i64::MAX).judgement;
+        let told = (nothing.verdict, nothing.availability, nothing.planned_over_ms);
+        assert_eq!(told, (Verdict::Unknown, None, 0));
+    }
     let all = Spans::one(january());
     let planned = judged(&objective("99.9%"), &[], &all);
     assert_eq!((planned.verdict, planned.coverage), (Verdict::Unknown, None));

@@ -36,6 +36,15 @@ fn the_test_and_the_interval_are_those_of_the_textbook() {
 }
 
 #[test]
+fn a_line_without_a_slope_rises_nowhere() {
+    let mut values = [100.0; 26];
+    values[20..].fill(101.0);
+    let found = trend(&days(&values)).unwrap();
+    assert!(found.p_value.unwrap() < SIGNIFICANT, "the ranks move: {found:?}");
+    assert_eq!((found.slope_per_day, found.direction), (0.0, Direction::Steady));
+}
+
+#[test]
 fn the_error_function_is_that_of_the_tables() {
     for (x, expected) in [
         (0.0, 1.0),

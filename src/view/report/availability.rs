@@ -1,12 +1,26 @@
 //! `report availability`: how long servers were there, day by day.
 
 use super::incident::{outage_table, timeline};
-use super::{Head, length, percent, percent_text};
+use super::{Head, percent, percent_text};
 use crate::render::chart::{Chart, Held, Plot, Strip, StripCell, StripRow};
-use crate::render::{Block, Cell, Output, Tone};
+use crate::render::{Block, Cell, Output, Row, Tone};
 use crate::report::{Availability, DayFigures};
 use crate::stats::uptime::Totals;
-use crate::view::human::table;
+use crate::view::human::{Column, headed, lasting, length, named, table};
+
+const COLUMNS: [Column; 11] = [
+    ("server", "server"),
+    ("availability", "availability"),
+    ("coverage", "coverage"),
+    ("up", "up_ms"),
+    ("degraded", "degraded_ms"),
+    ("down", "down_ms"),
+    ("planned", "maintenance_ms"),
+    ("unknown", "unknown_ms"),
+    ("outages", "outages"),
+    ("MTTR", "mttr_ms"),
+    ("MTBF", "mtbf_ms"),
+];
 
 /// The report in every form.
 #[must_use]
@@ -18,40 +32,26 @@ pub fn output(head: Head, all: Vec<Availability>) -> Output {
             availability.tone = Tone::Unknown;
         }
         let mean = |ms: Option<f64>| match ms {
-            #[allow(clippy::cast_possible_truncation, reason = "shown in words")]
-            Some(ms) => Cell::plain(length(ms as i64)),
-            None => Cell::toned("-", Tone::Dim),
+            #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+            Some(ms) => lasting(ms.round() as i64),
+            None => Cell::nothing(),
         };
         vec![
             Cell::plain(&one.server),
             availability,
             percent(one.coverage),
-            Cell::plain(length(one.totals.up_ms)),
-            Cell::plain(length(one.totals.degraded_ms)),
-            Cell::plain(length(one.totals.down_ms)),
-            Cell::plain(length(one.totals.maintenance_ms)),
-            Cell::plain(length(one.totals.unknown_ms)),
+            lasting(one.totals.up_ms),
+            lasting(one.totals.degraded_ms),
+            lasting(one.totals.down_ms),
+            lasting(one.totals.maintenance_ms),
+            lasting(one.totals.unknown_ms),
             one.outages.count.to_string().into(),
             mean(one.outages.mttr_ms),
             mean(one.outages.mtbf_ms),
         ]
     });
-    let summary = table(
-        &[
-            "server",
-            "availability",
-            "coverage",
-            "up",
-            "degraded",
-            "down",
-            "planned",
-            "unknown",
-            "outages",
-            "MTTR",
-            "MTBF",
-        ],
-        rows.collect(),
-    );
+    let rows: Vec<Row> = rows.collect();
+    let summary = headed(&COLUMNS, rows.clone());
     let mut blocks = vec![Block::Table(summary.clone()), Block::Blank];
     if all.iter().any(|one| !one.days.is_empty()) {
         blocks.push(Block::chart(strip(&head, &all)));
@@ -61,15 +61,10 @@ pub fn output(head: Head, all: Vec<Availability>) -> Output {
         blocks.push(Block::text("No outage was seen."));
     } else {
         let names: Vec<&str> = all.iter().map(|one| one.server.as_str()).collect();
-        blocks.push(Block::section(
-            "Outages",
-            vec![
-                Block::chart(timeline(&head, &names, &outages)),
-                Block::Table(outage_table(&head, &outages)),
-            ],
-        ));
+        blocks.push(Block::chart(timeline(&head, "Outages", &names, &outages)));
+        blocks.push(Block::Table(outage_table(&head, &outages)));
     }
-    head.output("Availability", all, summary, blocks)
+    head.output("Availability", all, named(&COLUMNS, rows), blocks)
 }
 
 /// A cell a day, a row a server.
@@ -81,10 +76,10 @@ pub(super) fn strip(head: &Head, all: &[Availability]) -> Chart {
                 Cell::plain(&one.server),
                 Cell::plain(day.date.to_string()),
                 percent(day.availability),
-                Cell::plain(length(day.totals.down_ms)),
-                Cell::plain(length(day.totals.degraded_ms)),
-                Cell::plain(length(day.totals.maintenance_ms)),
-                Cell::plain(length(day.totals.unknown_ms)),
+                lasting(day.totals.down_ms),
+                lasting(day.totals.degraded_ms),
+                lasting(day.totals.maintenance_ms),
+                lasting(day.totals.unknown_ms),
             ]);
         }
     }

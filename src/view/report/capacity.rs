@@ -1,7 +1,7 @@
 //! `report capacity`: what runs full or slow, when, and how response times move with the load.
 
 use super::Head;
-use super::trends::{COLUMNS, between, chart, row, title, unit, unit_named};
+use super::trends::{COLUMNS, FIGURES, between, chart, figures, row, title, unit, unit_named};
 use crate::render::{Block, Cell, Output, Row, Table, Tone};
 use crate::report::{Line, LoadEffect};
 use crate::stats::trend::Direction;
@@ -10,8 +10,7 @@ use crate::view::human::{or_dash, table};
 /// The report in every form.
 #[must_use]
 pub fn output(head: Head, lines: Vec<Line>) -> Output {
-    let rows = rows(&head, &lines);
-    let mut blocks = vec![Block::Table(rows.clone()), Block::Blank];
+    let mut blocks = vec![Block::Table(rows(&head, &lines)), Block::Blank];
     if lines.iter().all(|line| line.crossing.is_none()) {
         blocks.push(Block::text("No limit is going to be crossed within what can be foreseen."));
     }
@@ -35,6 +34,7 @@ pub fn output(head: Head, lines: Vec<Line>) -> Output {
         blocks.push(Block::section("Response times against load", vec![Block::Table(loads)]));
     }
     blocks.extend(lines.iter().filter(|line| line.points.len() > 1).map(|line| chart(&head, line)));
+    let rows = table(&FIGURES, lines.iter().map(figures).collect());
     head.output("Capacity", lines, rows, blocks)
 }
 

@@ -9,7 +9,7 @@ use crate::render::chart::{Bar, Bars, Chart, Plot};
 use crate::render::{Block, Cell, Output, Tone};
 use crate::report::Row;
 use crate::stats::error::{Breakdown, Share};
-use crate::view::human::table;
+use crate::view::human::{Column, headed, named, table};
 
 /// One server's errors.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -20,6 +20,14 @@ pub struct ErrorRow {
     #[serde(flatten)]
     pub errors: Breakdown,
 }
+
+const COLUMNS: [Column; 5] = [
+    ("server", "server"),
+    ("by", "by"),
+    ("what", "what"),
+    ("samples", "samples"),
+    ("share", "share"),
+];
 
 /// The report in every form.
 #[must_use]
@@ -51,7 +59,7 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
         add("HTTP status", &row.errors.by_http_status);
         add("FHIR issue", &row.errors.by_issue);
     }
-    let all = table(&["server", "by", "what", "samples", "share"], cells);
+    let all = headed(&COLUMNS, cells.clone());
     let overview = table(
         &["server", "samples", "failed", "warned", "not judged", "error rate"],
         rows.iter()
@@ -91,5 +99,5 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
             },
         }));
     }
-    head.output("Errors", rows, all, blocks)
+    head.output("Errors", rows, named(&COLUMNS, cells), blocks)
 }

@@ -1,15 +1,15 @@
 //! `report incident` and the outages of other reports.
 
-use super::{Head, length};
+use super::Head;
+use crate::model::Party;
 use crate::render::chart::{Chart, Condition, Lane, LaneSpan, Plot, Timeline};
-use crate::render::{Block, Cell, Output, Table, Tone};
-use crate::report::{Evidence, Outage};
-use crate::view::human::{count, or_dash, table};
+use crate::render::{Block, Cell, Output, Row, Table, Tone};
+use crate::report::{Evidence, NoteFigures, Outage};
+use crate::view::human::{count, lasting, length, or_dash, table};
 
 /// The report in every form.
 #[must_use]
 pub fn output(head: Head, outages: Vec<Outage>) -> Output {
-    let rows = outage_table(&head, &outages);
     let mut blocks = Vec::new();
     if outages.is_empty() {
         blocks.push(Block::text("No outage was seen."));
@@ -17,12 +17,79 @@ pub fn output(head: Head, outages: Vec<Outage>) -> Output {
         let mut names: Vec<&str> = outages.iter().map(|outage| outage.server.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        blocks.push(Block::chart(timeline(&head, &names, &outages)));
+        blocks.push(Block::chart(timeline(&head, "Outages", &names, &outages)));
+        blocks.push(Block::Table(outage_table(&head, &outages)));
         for outage in &outages {
             blocks.push(Block::section(outage.id.clone(), told(&head, outage)));
         }
     }
+    let rows = table(&COLUMNS, outages.iter().map(record).collect());
     head.output("Incidents", outages, rows, blocks)
+}
+
+const COLUMNS: [&str; 24] = [
+    "incident",
+    "server",
+    "from",
+    "until",
+    "duration_ms",
+    "down_ms",
+    "unknown_ms",
+    "maintenance_ms",
+    "party",
+    "party_seen",
+    "party_changed_by",
+    "code",
+    "readings",
+    "closed",
+    "cause",
+    "case_number",
+    "check",
+    "message",
+    "http_status",
+    "request_id",
+    "server_request_id",
+    "remote_address",
+    "last_seen",
+    "notes",
+];
+
+/// What a program reads of an outage, with the evidence of its first reading.
+fn record(outage: &Outage) -> Row {
+    let party = |party: Option<Party>| party.map(|party| party.as_str().to_owned());
+    let first = outage.first.as_ref();
+    let notes: Vec<String> = outage
+        .notes
+        .iter()
+        .map(|note| format!("{} {}: {}", note.written_at, note.author, words(note)))
+        .collect();
+    let cells = [
+        Some(outage.id.clone()),
+        Some(outage.server.clone()),
+        Some(outage.from.to_string()),
+        outage.until.map(|until| until.to_string()),
+        Some(outage.duration_ms.to_string()),
+        Some(outage.bad_ms.to_string()),
+        Some(outage.unknown_ms.to_string()),
+        Some(outage.maintenance_ms.to_string()),
+        party(outage.party),
+        party(outage.party_seen),
+        outage.party_changed.as_ref().map(|change| change.by.clone()),
+        outage.code.clone(),
+        Some(outage.readings.to_string()),
+        Some(outage.closed.to_string()),
+        outage.cause.clone(),
+        outage.case_number.clone(),
+        first.map(|evidence| evidence.check.clone()),
+        first.map(|evidence| evidence.message.clone()),
+        first.and_then(|evidence| evidence.http_status).map(|status| status.to_string()),
+        first.and_then(|evidence| evidence.request_id.clone()),
+        first.and_then(|evidence| evidence.server_request_id.clone()),
+        first.and_then(|evidence| evidence.remote_address.clone()),
+        outage.last.as_ref().map(|evidence| evidence.at.to_string()),
+        Some(notes.join("; ")),
+    ];
+    cells.map(|cell| cell.map_or_else(Cell::nothing, Cell::plain)).into()
 }
 
 /// An outage in all that is known of it.
@@ -31,7 +98,7 @@ fn told(head: &Head, outage: &Outage) -> Vec<Block> {
         ("from".into(), Cell::plain(head.clock(outage.from))),
         ("until".into(), until(head, outage)),
         ("lasted".into(), Cell::plain(length(outage.duration_ms))),
-        ("party".into(), Cell::plain(outage.party.map_or("undetermined", |party| party.as_str()))),
+        ("party".into(), party(outage)),
         ("reason".into(), or_dash(outage.code.as_deref())),
         ("readings".into(), outage.readings.to_string().into()),
     ];
@@ -58,16 +125,48 @@ fn told(head: &Head, outage: &Outage) -> Vec<Block> {
         let columns = ["", "at", "check", "message", "HTTP", "request id", "address"];
         blocks.push(Block::Table(table(&columns, seen)));
     }
+    if let Some(change) = changed(head, outage) {
+        blocks.push(Block::text(change));
+    }
     for note in &outage.notes {
-        blocks.push(Block::text(format!(
-            "{}, {} ({}): {}",
-            head.clock(note.written_at),
-            note.author,
-            note.kind,
-            note.text
-        )));
+        let (at, words) = (head.clock(note.written_at), words(note));
+        blocks.push(Block::text(format!("{at}, {} ({}): {words}", note.author, note.kind)));
     }
     blocks
+}
+
+/// All that a note says.
+fn words(note: &NoteFigures) -> String {
+    let parts = [
+        note.cause.as_ref().map(|cause| format!("cause {cause}")),
+        note.party.map(|party| format!("party {}", party.as_str())),
+        note.case_number.as_ref().map(|number| format!("case {number}")),
+        (!note.text.is_empty()).then(|| note.text.clone()),
+    ];
+    let said: Vec<String> = parts.into_iter().flatten().collect();
+    if said.is_empty() { "nothing further".to_owned() } else { said.join("; ") }
+}
+
+/// That people say another party than the readings.
+pub(super) fn changed(head: &Head, outage: &Outage) -> Option<String> {
+    let change = outage.party_changed.as_ref()?;
+    let name = |party: Option<Party>| party.map_or("undetermined", Party::as_str);
+    Some(format!(
+        "{}: the party was changed afterwards, from {} to {}, by {} on {}.",
+        outage.id,
+        name(outage.party_seen),
+        name(outage.party),
+        change.by,
+        head.clock(change.at)
+    ))
+}
+
+fn party(outage: &Outage) -> Cell {
+    let name = outage.party.map_or("undetermined", Party::as_str);
+    match &outage.party_changed {
+        None => Cell::plain(name),
+        Some(_) => Cell::toned(format!("{name} (changed)"), Tone::Warning).with_data(name),
+    }
 }
 
 fn evidence_row(head: &Head, what: &str, evidence: &Evidence) -> Vec<Cell> {
@@ -85,8 +184,8 @@ fn evidence_row(head: &Head, what: &str, evidence: &Evidence) -> Vec<Cell> {
 
 fn until(head: &Head, outage: &Outage) -> Cell {
     match outage.until {
-        Some(until) => Cell::plain(head.clock(until)),
-        None => Cell::toned("open", Tone::Bad),
+        Some(until) => head.at(until),
+        None => Cell::toned("open", Tone::Bad).with_data(""),
     }
 }
 
@@ -95,10 +194,10 @@ pub(super) fn outage_table(head: &Head, outages: &[Outage]) -> Table {
     let rows = outages.iter().map(|outage| {
         vec![
             Cell::plain(&outage.server),
-            Cell::plain(head.clock(outage.from)),
+            head.at(outage.from),
             until(head, outage),
-            Cell::plain(length(outage.duration_ms)),
-            Cell::plain(outage.party.map_or("undetermined", |party| party.as_str())),
+            lasting(outage.duration_ms),
+            party(outage),
             or_dash(outage.code.as_deref()),
             or_dash(outage.case_number.as_deref()),
         ]
@@ -106,8 +205,8 @@ pub(super) fn outage_table(head: &Head, outages: &[Outage]) -> Table {
     table(&["server", "from", "until", "lasted", "party", "reason", "case"], rows.collect())
 }
 
-/// Outages on a time axis, a lane a server.
-pub(super) fn timeline(head: &Head, names: &[&str], outages: &[Outage]) -> Chart {
+/// Outages on a time axis, a lane a server. Their table stands beside it.
+pub(super) fn timeline(head: &Head, title: &str, names: &[&str], outages: &[Outage]) -> Chart {
     let lanes = names.iter().filter_map(|name| {
         let spans: Vec<LaneSpan> = outages
             .iter()
@@ -128,13 +227,13 @@ pub(super) fn timeline(head: &Head, names: &[&str], outages: &[Outage]) -> Chart
     });
     let longest = outages.iter().map(|outage| outage.duration_ms).max().unwrap_or(0);
     Chart {
-        title: "Outages".to_owned(),
+        title: title.to_owned(),
         description: format!(
             "{}, the longest of {}.",
             count(outages.len(), "outage"),
             length(longest)
         ),
         plot: Plot::Timeline(Timeline { period: head.period(), lanes: lanes.collect() }),
-        table: outage_table(head, outages),
+        table: Table::default(),
     }
 }

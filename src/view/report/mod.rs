@@ -105,6 +105,11 @@ impl Head {
         at.to_zoned(self.zone.clone()).strftime("%F %T").to_string()
     }
 
+    /// The same as a cell; a program reads UTC.
+    fn at(&self, at: Timestamp) -> Cell {
+        Cell::plain(self.clock(at)).with_data(at)
+    }
+
     fn period(&self) -> crate::render::chart::Period {
         crate::render::chart::Period {
             from_ms: self.window.from,
@@ -113,7 +118,7 @@ impl Head {
         }
     }
 
-    /// One report in every form: its document, its rows, its page.
+    /// One report in every form: its document, its rows for programs, its page.
     fn output<T: Serialize>(
         self,
         title: &str,
@@ -131,7 +136,10 @@ impl Head {
         ];
         document.push(Block::Blank);
         document.extend(blocks.iter().cloned());
-        blocks.push(Block::section("How it is reckoned", formula()));
+        let reckoned = Block::section("How it is reckoned", formula());
+        let mut ticket = document.clone();
+        ticket.push(reckoned.clone());
+        blocks.push(reckoned);
         let page = Page {
             title: title.to_owned(),
             subtitle,
@@ -144,6 +152,7 @@ impl Head {
         Output {
             json: document_value,
             rows: Some(rows),
+            ticket: Some(ticket),
             document,
             page: Some(page),
             ..Output::default()
@@ -156,34 +165,17 @@ fn formula() -> Vec<Block> {
     FORMULA.iter().map(|line| Block::text(*line)).collect()
 }
 
-/// A share as a percentage with three decimals, or a dash.
+/// A share as a percentage with three decimals, or a dash; a program reads it from 0 to 1.
 fn percent(share: Option<f64>) -> Cell {
     match share {
         // Rounded down: 99.9996 % is no 100 %.
-        Some(share) => Cell::plain(percent_text(share)),
-        None => Cell::toned("-", Tone::Dim),
+        Some(share) => Cell::plain(percent_text(share)).with_data(share),
+        None => Cell::nothing(),
     }
 }
 
 fn percent_text(share: f64) -> String {
     format!("{:.3} %", (share * 100_000.0).floor() / 1000.0)
-}
-
-/// A length of time in milliseconds as a person says it: `2 d 3 h`, `43 min 12 s`, `0`.
-fn length(ms: i64) -> String {
-    let sign = if ms < 0 { "-" } else { "" };
-    let ms = ms.unsigned_abs();
-    let (days, hours) = (ms / 86_400_000, ms / 3_600_000 % 24);
-    let (minutes, seconds) = (ms / 60_000 % 60, ms / 1000 % 60);
-    let text = match (days, hours, minutes) {
-        (0, 0, 0) if ms == 0 => "0".to_owned(),
-        (0, 0, 0) if ms < 10_000 => format!("{:.1} s", ms as f64 / 1000.0),
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {seconds} s"),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    };
-    format!("{sign}{text}")
 }
 
 fn zone_name(zone: &TimeZone) -> String {
@@ -263,21 +255,6 @@ fn settled(checked: &Checked) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lengths_read_well_at_every_size() {
-        for (ms, text) in [
-            (0, "0"),
-            (420, "0.4 s"),
-            (59_000, "59 s"),
-            (2_592_000, "43 min 12 s"),
-            (7_260_000, "2 h 1 min"),
-            (183_600_000, "2 d 3 h"),
-            (-61_000, "-1 min 1 s"),
-        ] {
-            assert_eq!(length(ms), text);
-        }
-    }
 
     #[test]
     fn a_share_is_never_rounded_up() {

@@ -9,7 +9,7 @@ use crate::render::chart::{Chart, Lines, Plot, Point, Series, Unit};
 use crate::render::{Block, Cell, Output, Tone};
 use crate::report::{CheckLatency, Row, instant, step_ms};
 use crate::stats::latency::Latency;
-use crate::view::human::{duration, table};
+use crate::view::human::{Column, duration, headed, named, table, took};
 
 /// One server's response times.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -36,6 +36,20 @@ pub struct Moment {
     pub p95_ms: f64,
     pub p99_ms: f64,
 }
+
+const COLUMNS: [Column; 11] = [
+    ("server", "server"),
+    ("check", "check"),
+    ("phase", "phase"),
+    ("samples", "samples"),
+    ("mean", "mean_ms"),
+    ("min", "min_ms"),
+    ("p50", "p50_ms"),
+    ("p90", "p90_ms"),
+    ("p95", "p95_ms"),
+    ("p99", "p99_ms"),
+    ("max", "max_ms"),
+];
 
 /// The report in every form.
 #[must_use]
@@ -65,15 +79,12 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
             ];
             let l = &line.latency;
             for ms in [l.mean_ms, l.min_ms, l.p50_ms, l.p90_ms, l.p95_ms, l.p99_ms, l.max_ms] {
-                cell.push(Cell::plain(duration(ms)));
+                cell.push(took(ms));
             }
             cells.push(cell);
         }
     }
-    let head_row =
-        ["server", "check", "phase", "samples", "mean", "min", "p50", "p90", "p95", "p99", "max"];
-    let table = table(&head_row, cells);
-    let mut blocks = vec![Block::Table(table.clone())];
+    let mut blocks = vec![Block::Table(headed(&COLUMNS, cells.clone()))];
     let charts = rows.iter().filter(|row| row.over_time.len() > 1);
     blocks.extend(charts.map(|row| Block::chart(chart(&head, row))));
     blocks.push(
@@ -82,7 +93,7 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
             Tone::Dim,
         )]),
     );
-    head.output("Response times", rows, table, blocks)
+    head.output("Response times", rows, named(&COLUMNS, cells), blocks)
 }
 
 fn moments(row: &Row) -> Vec<Moment> {
@@ -127,9 +138,9 @@ fn chart(head: &Head, row: &PerformanceRow) -> Chart {
         vec![
             Cell::plain(told(moment.at)),
             moment.count.to_string().into(),
-            Cell::plain(duration(moment.p50_ms)),
-            Cell::plain(duration(moment.p95_ms)),
-            Cell::plain(duration(moment.p99_ms)),
+            took(moment.p50_ms),
+            took(moment.p95_ms),
+            took(moment.p99_ms),
         ]
     });
     Chart {

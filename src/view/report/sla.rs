@@ -1,61 +1,120 @@
 //! `report sla`: agreements kept or breached, and what is sent to a vendor in a dispute.
 
-use super::incident::{outage_table, timeline};
-use super::{Head, length, percent, percent_text};
+use super::incident::{changed, outage_table, timeline};
+use super::{Head, percent, percent_text};
 use crate::render::chart::{BurnDown, Chart, Period, Plot, Point};
-use crate::render::{Block, Cell, Figure, Output, Tone};
-use crate::report::{Agreed, PeriodFigures};
-use crate::stats::sla::Verdict;
+use crate::render::{Block, Cell, Figure, Output, Row, Table, Tone};
+use crate::report::{Agreed, LeftOut, Outage, PeriodFigures, WhyLeftOut};
+use crate::stats::sla::{Percent, Verdict};
 use crate::stats::window::zone;
-use crate::view::human::{or_dash, table};
+use crate::view::human::{duration, lasting, length, or_dash, table};
+
+/// What a program reads of each agreement and period. Shares are from 0 to 1.
+const PERIODS: [&str; 35] = [
+    "server",
+    "from",
+    "to",
+    "running",
+    "verdict",
+    "availability",
+    "objective",
+    "coverage",
+    "spent_ms",
+    "budget_ms",
+    "remaining_ms",
+    "burn_rate",
+    "credit",
+    "counted_ms",
+    "up_ms",
+    "degraded_ms",
+    "down_ms",
+    "unknown_ms",
+    "maintenance_ms",
+    "excluded_ms",
+    "down_before_exclusions_ms",
+    "availability_before_exclusions",
+    "planned_over_ms",
+    "outages",
+    "outages_left_out",
+    "readings_expected",
+    "readings_taken",
+    "readings_missing",
+    "p50_ms",
+    "p50_limit_ms",
+    "p95_ms",
+    "p95_limit_ms",
+    "p99_ms",
+    "p99_limit_ms",
+    "agreement",
+];
+
+fn records(all: &[Agreed]) -> Table {
+    let periods = all.iter().flat_map(|one| one.periods.iter().map(move |period| (one, period)));
+    table(&PERIODS, periods.map(|(one, period)| record(one, period)).collect())
+}
+
+fn record(one: &Agreed, period: &PeriodFigures) -> Row {
+    fn said<T: ToString>(value: Option<T>) -> Option<String> {
+        value.map(|value| value.to_string())
+    }
+    let judgement = &period.judgement;
+    let totals = &judgement.totals;
+    let latency = |percentile: &str| {
+        let found = judgement.latency.iter().find(|one| one.percentile == percentile);
+        let measured = found.and_then(|one| one.measured_ms);
+        [said(measured), said(found.map(|one| one.limit_ms))]
+    };
+    let [p50, p50_limit] = latency("p50");
+    let [p95, p95_limit] = latency("p95");
+    let [p99, p99_limit] = latency("p99");
+    let cells = [
+        Some(one.server.clone()),
+        said(Some(period.from)),
+        said(Some(period.to)),
+        said(Some(judgement.running)),
+        Some(judgement.verdict.as_str().to_owned()),
+        said(judgement.availability),
+        said(judgement.objective.map(Percent::share)),
+        said(judgement.coverage),
+        said(Some(judgement.spent_ms)),
+        said(judgement.budget_ms),
+        said(judgement.remaining_ms),
+        said(judgement.burn_rate),
+        said(judgement.credit_due.map(Percent::share)),
+        said(Some(judgement.counted_ms)),
+        said(Some(totals.up_ms)),
+        said(Some(totals.degraded_ms)),
+        said(Some(totals.down_ms)),
+        said(Some(totals.unknown_ms)),
+        said(Some(totals.maintenance_ms)),
+        said(Some(totals.excluded_ms)),
+        said(Some(judgement.before.down_ms)),
+        said(judgement.before.availability()),
+        said(Some(judgement.planned_over_ms)),
+        said(Some(period.incidents.len())),
+        said(Some(period.left_out.len())),
+        said(Some(period.readings.expected)),
+        said(Some(period.readings.taken)),
+        said(Some(period.readings.missing)),
+        p50,
+        p50_limit,
+        p95,
+        p95_limit,
+        p99,
+        p99_limit,
+        one.agreement.text.clone(),
+    ];
+    cells.map(|cell| cell.map_or_else(Cell::nothing, Cell::plain)).into()
+}
 
 /// The report in every form.
 #[must_use]
 pub fn output(head: Head, all: Vec<Agreed>) -> Output {
-    let mut rows = Vec::new();
-    for one in &all {
-        for period in &one.periods {
-            let judgement = &period.judgement;
-            rows.push(vec![
-                Cell::plain(&one.server),
-                Cell::plain(span(one, period)),
-                verdict(judgement.verdict, judgement.running),
-                percent(judgement.availability),
-                or_dash(judgement.objective.map(|objective| objective.to_string()).as_deref()),
-                percent(judgement.coverage),
-                Cell::plain(length(judgement.spent_ms)),
-                or_dash(judgement.budget_ms.map(length).as_deref()),
-                match judgement.remaining_ms {
-                    Some(ms) if ms < 0 => Cell::toned(length(ms), Tone::Bad),
-                    Some(ms) => Cell::plain(length(ms)),
-                    None => Cell::toned("-", Tone::Dim),
-                },
-                or_dash(judgement.burn_rate.map(|rate| format!("{rate:.2}")).as_deref()),
-                or_dash(judgement.credit_due.map(|credit| credit.to_string()).as_deref()),
-            ]);
-        }
-    }
-    let summary = table(
-        &[
-            "server",
-            "period",
-            "verdict",
-            "availability",
-            "objective",
-            "coverage",
-            "spent",
-            "budget",
-            "left",
-            "burn rate",
-            "credit",
-        ],
-        rows,
-    );
     let mut blocks = Vec::new();
     if all.is_empty() {
         blocks.push(Block::text("Nothing was agreed about these servers: none has an sla."));
     } else {
-        blocks.push(Block::Table(summary.clone()));
+        blocks.push(Block::Table(overview(&all)));
         blocks.push(Block::Blank);
     }
     for one in &all {
@@ -64,10 +123,50 @@ pub fn output(head: Head, all: Vec<Agreed>) -> Output {
             blocks.push(Block::section(title, told(&head, one, period)));
         }
     }
-    head.output("Service level agreements", all, summary, blocks)
+    let rows = records(&all);
+    head.output("Service level agreements", all, rows, blocks)
 }
 
-/// One server's agreement with all evidence, and nothing of ours: no path, no other server.
+fn overview(all: &[Agreed]) -> Table {
+    let periods = all.iter().flat_map(|one| one.periods.iter().map(move |period| (one, period)));
+    let rows = periods.map(|(one, period)| {
+        let judgement = &period.judgement;
+        vec![
+            Cell::plain(&one.server),
+            Cell::plain(span(one, period)),
+            verdict(judgement.verdict, judgement.running),
+            percent(judgement.availability),
+            or_dash(judgement.objective.map(|objective| objective.to_string()).as_deref()),
+            percent(judgement.coverage),
+            lasting(judgement.spent_ms),
+            judgement.budget_ms.map_or_else(Cell::nothing, lasting),
+            match judgement.remaining_ms {
+                Some(ms) if ms < 0 => Cell::toned(length(ms), Tone::Bad),
+                Some(ms) => lasting(ms),
+                None => Cell::nothing(),
+            },
+            or_dash(judgement.burn_rate.map(|rate| format!("{rate:.2}")).as_deref()),
+            or_dash(judgement.credit_due.map(|credit| credit.to_string()).as_deref()),
+        ]
+    });
+    let head = [
+        "server",
+        "period",
+        "verdict",
+        "availability",
+        "objective",
+        "coverage",
+        "spent",
+        "budget",
+        "left",
+        "burn rate",
+        "credit",
+    ];
+    table(&head, rows.collect())
+}
+
+/// One server's agreement with all evidence, and nothing of ours: no path, no other server. What people
+/// wrote was [cleared](crate::report::for_vendor) before.
 #[must_use]
 pub fn for_vendor(mut head: Head, one: &Agreed) -> Output {
     head.inventory = String::new();
@@ -77,13 +176,11 @@ pub fn for_vendor(mut head: Head, one: &Agreed) -> Output {
     let mut blocks = vec![agreement(one)];
     for period in &one.periods {
         let mut inner = told(&head, one, period);
-        inner.push(excluded(period));
-        inner.push(evidence(&head, period));
+        inner.push(excluded(&head, period));
+        inner.extend(evidence(&head, period));
         blocks.push(Block::section(span(one, period), inner));
     }
-    let outages: Vec<_> =
-        one.periods.iter().flat_map(|period| period.incidents.iter().cloned()).collect();
-    let rows = outage_table(&head, &outages);
+    let rows = records(std::slice::from_ref(one));
     head.output(&title, vec![one.clone()], rows, blocks)
 }
 
@@ -105,7 +202,9 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
             }),
         },
     ];
-    if let (Some(budget), Some(left)) = (judgement.budget_ms, judgement.remaining_ms) {
+    if let (Some(budget), Some(left), Some(_)) =
+        (judgement.budget_ms, judgement.remaining_ms, judgement.availability)
+    {
         figures.push(Figure {
             label: "Error budget left".to_owned(),
             value: Cell::toned(length(left), if left < 0 { Tone::Bad } else { Tone::Plain }),
@@ -121,26 +220,36 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
     }
     let mut blocks = vec![Block::Figures(figures)];
     for latency in &judgement.latency {
-        let measured =
-            latency.measured_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms"));
+        let measured = latency.measured_ms.map_or_else(|| "-".to_owned(), duration);
         blocks.push(Block::text(format!(
-            "{}: {measured}, agreed {:.0} ms",
-            latency.percentile, latency.limit_ms
+            "Response time, {}: {measured}, agreed {}{}",
+            latency.percentile,
+            duration(latency.limit_ms),
+            if latency.met == Some(false) { ": too slow" } else { "" }
         )));
     }
     blocks.push(Block::text(format!(
         "{} readings were expected, {} taken, {} are missing.",
         period.readings.expected, period.readings.taken, period.readings.missing
     )));
-    if let Some(chart) = burn_down(one, period) {
+    if judgement.planned_over_ms > 0 {
+        blocks.push(Block::text(format!(
+            "{} of planned work are beyond what was agreed, and count as down.",
+            length(judgement.planned_over_ms)
+        )));
+    }
+    if let Some(chart) = burn_down(head, one, period) {
         blocks.push(Block::chart(chart));
     }
     if !period.incidents.is_empty() {
         let server = [one.server.as_str()];
-        let mut own = timeline(head, &server, &period.incidents);
-        own.title = "Outages that count".to_owned();
-        blocks.push(Block::chart(own));
+        blocks.push(Block::chart(timeline(head, "Outages that count", &server, &period.incidents)));
         blocks.push(Block::Table(outage_table(head, &period.incidents)));
+        blocks.extend(changes(head, &period.incidents));
+    }
+    blocks.push(Block::Blank);
+    if !period.left_out.is_empty() {
+        blocks.push(left_out(head, &period.left_out));
     }
     if !judgement.steps.is_empty() {
         let rows = judgement.steps.iter().map(|step| {
@@ -148,16 +257,43 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
                 Cell::plain(&step.exclusion),
                 percent(step.availability_before),
                 percent(step.availability_after),
-                Cell::plain(length(step.down_before_ms)),
-                Cell::plain(length(step.down_after_ms)),
+                lasting(step.down_before_ms),
+                lasting(step.down_after_ms),
             ]
         });
-        blocks.push(Block::Table(table(
-            &["exclusion", "before", "after", "down before", "down after"],
-            rows.collect(),
-        )));
+        let head = ["exclusion", "before", "after", "down before", "down after"];
+        blocks.push(Block::section(
+            "What exclusions move",
+            vec![Block::Table(table(&head, rows.collect()))],
+        ));
     }
     blocks
+}
+
+/// Whose outages people say that they are.
+fn changes<'a>(
+    head: &'a Head,
+    outages: impl IntoIterator<Item = &'a Outage> + 'a,
+) -> impl Iterator<Item = Block> + 'a {
+    outages.into_iter().filter_map(|outage| changed(head, outage)).map(Block::text)
+}
+
+/// Outages that were seen and are in no figure.
+fn left_out(head: &Head, all: &[LeftOut]) -> Block {
+    let outages: Vec<Outage> = all.iter().map(|one| one.outage.clone()).collect();
+    let mut seen = outage_table(head, &outages);
+    seen.head.push("why".to_owned());
+    for (row, one) in seen.rows.iter_mut().zip(all) {
+        row.push(Cell::plain(match one.why {
+            WhyLeftOut::Party => "of a party that is left out",
+            WhyLeftOut::PlannedWork => "planned work",
+            WhyLeftOut::TooShort => "shorter than the least outage",
+            WhyLeftOut::OutsideOfServiceHours => "outside of service hours",
+        }));
+    }
+    let mut blocks = vec![Block::Table(seen)];
+    blocks.extend(changes(head, &outages));
+    Block::section("Outages that do not count", blocks)
 }
 
 fn agreement(one: &Agreed) -> Block {
@@ -183,37 +319,57 @@ fn agreement(one: &Agreed) -> Block {
     if !holidays.is_empty() {
         facts.push(("holidays".into(), Cell::plain(list(&holidays))));
     }
+    let ms = |ms: u64| length(i64::try_from(ms).unwrap_or(i64::MAX));
     if terms.least_outage_ms > 0 {
-        let ms = i64::try_from(terms.least_outage_ms).unwrap_or(i64::MAX);
-        facts.push(("least outage".into(), Cell::plain(length(ms))));
+        facts.push(("least outage".into(), Cell::plain(ms(terms.least_outage_ms))));
+    }
+    if let Some(most) = terms.planned_max_ms {
+        let text = format!("{}; more counts as down", ms(most));
+        facts.push(("largest planned time".into(), Cell::plain(text)));
+    }
+    let limits = [
+        ("p50", terms.latency_p50_ms),
+        ("p95", terms.latency_p95_ms),
+        ("p99", terms.latency_p99_ms),
+    ];
+    for (percentile, limit) in limits {
+        if let Some(limit) = limit {
+            let name = format!("response time, {percentile}");
+            facts.push((name, Cell::plain(format!("at most {}", ms(limit)))));
+        }
+    }
+    for step in &terms.credits {
+        let name = format!("credit below {}", step.below);
+        facts.push((name, Cell::plain(format!("{} of the fee of the period", step.credit))));
     }
     Block::section("What was agreed", vec![Block::Facts(facts)])
 }
 
 /// Planned work, and who entered it when.
-fn excluded(period: &PeriodFigures) -> Block {
+fn excluded(head: &Head, period: &PeriodFigures) -> Block {
     if period.planned.is_empty() {
         return Block::text("No planned work was entered.");
     }
     let rows = period.planned.iter().map(|window| {
-        let text = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
+        let at = |at: Option<jiff::Timestamp>| at.map_or_else(Cell::nothing, |at| head.at(at));
         vec![
-            or_dash(text(window.from).as_deref()),
-            or_dash(text(window.until).as_deref()),
+            at(window.from),
+            at(window.until),
             or_dash(window.reason.as_deref()),
             match window.entered {
-                Some(at) => Cell::toned(format!("afterwards, {at}"), Tone::Warning),
+                Some(at) => Cell::toned(format!("afterwards, {}", head.clock(at)), Tone::Warning),
                 None => Cell::plain("not marked as later"),
             },
+            or_dash(window.entered_by.as_deref()),
         ]
     });
     Block::section(
         "Planned work",
-        vec![Block::Table(table(&["from", "until", "reason", "entered"], rows.collect()))],
+        vec![Block::Table(table(&["from", "until", "reason", "entered", "by"], rows.collect()))],
     )
 }
 
-fn evidence(head: &Head, period: &PeriodFigures) -> Block {
+fn evidence(head: &Head, period: &PeriodFigures) -> Option<Block> {
     let mut rows = Vec::new();
     for outage in &period.incidents {
         for (what, evidence) in [("first", &outage.first), ("last", &outage.last)] {
@@ -231,16 +387,13 @@ fn evidence(head: &Head, period: &PeriodFigures) -> Block {
             ]);
         }
     }
-    Block::section(
-        "Evidence",
-        vec![Block::Table(table(
-            &["outage", "", "at", "reason", "HTTP", "our request id", "your request id", "address"],
-            rows,
-        ))],
-    )
+    let head =
+        ["outage", "", "at", "reason", "HTTP", "our request id", "your request id", "address"];
+    let seen = Block::Table(table(&head, rows));
+    (!period.incidents.is_empty()).then(|| Block::section("Evidence", vec![seen]))
 }
 
-fn burn_down(one: &Agreed, period: &PeriodFigures) -> Option<Chart> {
+fn burn_down(head: &Head, one: &Agreed, period: &PeriodFigures) -> Option<Chart> {
     let budget = period.judgement.budget_ms.filter(|budget| *budget > 0)?;
     let left = |spent: i64| 1.0 - spent as f64 / budget as f64;
     let start = Point { at_ms: period.from.as_millisecond(), value: Some(1.0) };
@@ -249,11 +402,7 @@ fn burn_down(one: &Agreed, period: &PeriodFigures) -> Option<Chart> {
         value: Some(left(burned.spent_ms)),
     });
     let rows = period.burned.iter().map(|burned| {
-        vec![
-            Cell::plain(burned.at.to_string()),
-            Cell::plain(length(burned.spent_ms)),
-            Cell::plain(length(budget - burned.spent_ms)),
-        ]
+        vec![head.at(burned.at), lasting(burned.spent_ms), lasting(budget - burned.spent_ms)]
     });
     Some(Chart {
         title: "Error budget".to_owned(),

@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Head, length, percent, percent_text};
+use super::{Head, percent, percent_text};
 use crate::render::chart::{Bar, Bars, Chart, Plot};
-use crate::render::{Block, Cell, Output, Tone};
+use crate::render::{Block, Cell, Output, Table, Tone};
 use crate::report::{LEAST_COVERAGE, Row};
 use crate::stats::latency::Latency;
 use crate::stats::uptime::Totals;
-use crate::view::human::{duration, table};
+use crate::view::human::{Column, headed, lasting, length, named, table, took};
 
 /// One server, or servers added up.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -32,22 +32,36 @@ pub struct SummaryRow {
     pub latency: Option<Latency>,
 }
 
+const COLUMNS: [Column; 11] = [
+    ("server", "server"),
+    ("availability", "availability"),
+    ("coverage", "coverage"),
+    ("down", "down_ms"),
+    ("degraded", "degraded_ms"),
+    ("planned", "maintenance_ms"),
+    ("errors", "error_rate"),
+    ("p50", "p50_ms"),
+    ("p95", "p95_ms"),
+    ("p99", "p99_ms"),
+    ("readings", "readings"),
+];
+
 /// The report in every form.
 #[must_use]
 pub fn output(head: Head, rows: Vec<Row>) -> Output {
     let rows: Vec<SummaryRow> = rows.into_iter().map(SummaryRow::of).collect();
     let cells = rows.iter().map(|row| {
         let p = |pick: fn(&Latency) -> f64| match &row.latency {
-            Some(latency) => Cell::plain(duration(pick(latency))),
-            None => Cell::toned("-", Tone::Dim),
+            Some(latency) => took(pick(latency)),
+            None => Cell::nothing(),
         };
         vec![
             Cell::plain(&row.name),
             row.availability_cell(),
             percent(row.coverage),
-            Cell::plain(length(row.times.down_ms)),
-            Cell::plain(length(row.times.degraded_ms)),
-            Cell::plain(length(row.times.maintenance_ms)),
+            lasting(row.times.down_ms),
+            lasting(row.times.degraded_ms),
+            lasting(row.times.maintenance_ms),
             percent(row.error_rate),
             p(|latency| latency.p50_ms),
             p(|latency| latency.p95_ms),
@@ -55,23 +69,9 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
             row.readings.to_string().into(),
         ]
     });
-    let table = table(
-        &[
-            "server",
-            "availability",
-            "coverage",
-            "down",
-            "degraded",
-            "planned",
-            "errors",
-            "p50",
-            "p95",
-            "p99",
-            "readings",
-        ],
-        cells.collect(),
-    );
-    let mut blocks = vec![Block::Table(table.clone())];
+    let cells: Vec<Vec<Cell>> = cells.collect();
+    let table = headed(&COLUMNS, cells.clone());
+    let mut blocks = vec![Block::Table(table)];
     let worst = worst(&rows);
     if !worst.is_empty() {
         blocks.push(Block::chart(Chart {
@@ -86,10 +86,17 @@ pub fn output(head: Head, rows: Vec<Row>) -> Output {
                 length(worst[0].times.down_ms)
             ),
             plot: Plot::Bars(Bars { bars: worst.iter().take(20).map(|row| bar(row)).collect() }),
-            table: table.clone(),
+            table: down_table(&worst),
         }));
     }
-    head.output("Summary", rows, table, blocks)
+    head.output("Summary", rows, named(&COLUMNS, cells), blocks)
+}
+
+fn down_table(worst: &[&SummaryRow]) -> Table {
+    let rows = worst.iter().map(|row| {
+        vec![Cell::plain(&row.name), lasting(row.times.down_ms), percent(row.availability)]
+    });
+    table(&["server", "down", "availability"], rows.collect())
 }
 
 fn worst(rows: &[SummaryRow]) -> Vec<&SummaryRow> {

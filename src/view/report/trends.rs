@@ -1,31 +1,97 @@
 //! `report trends`: where figures are heading; and the chart of one figure, with what is ahead of it.
 
+use jiff::tz::TimeZone;
+
 use super::Head;
 use crate::probe::gauges::meaning;
 use crate::render::chart::{
     Band, BandPoint, Chart, Lines, Mark, Plot, Point, Series, Threshold, Unit,
 };
-use crate::render::{Block, Cell, Output, Row, Table, Tone};
+use crate::render::{Block, Cell, Output, Row, Tone};
 use crate::report::{Line, Metric, Step, instant};
 use crate::stats::capacity::Ahead;
 use crate::stats::trend::Direction;
+use crate::stats::window::zone;
 use crate::view::human::{or_dash, table};
 
 /// The report in every form.
 #[must_use]
 pub fn output(head: Head, lines: Vec<Line>) -> Output {
-    let rows = rows(&head, &lines);
-    let mut blocks = vec![Block::Table(rows.clone()), Block::Blank];
+    let told = table(&COLUMNS, lines.iter().map(|line| row(&head, line)).collect());
+    let mut blocks = vec![Block::Table(told), Block::Blank];
     blocks.extend(lines.iter().filter(|line| line.points.len() > 1).map(|line| chart(&head, line)));
+    let rows = table(&FIGURES, lines.iter().map(figures).collect());
     head.output("Trends", lines, rows, blocks)
+}
+
+/// What a program reads of a line; values are in `unit`.
+pub(super) const FIGURES: [&str; 25] = [
+    "server",
+    "metric",
+    "check",
+    "gauge",
+    "of",
+    "unit",
+    "step",
+    "days_of",
+    "points",
+    "newest_at",
+    "newest",
+    "level",
+    "direction",
+    "slope_per_day",
+    "slope_low",
+    "slope_high",
+    "p_value",
+    "change_at",
+    "change_before",
+    "change_after",
+    "limit",
+    "crossed_already",
+    "crossing_at",
+    "crossing_earliest",
+    "crossing_latest",
+];
+
+pub(super) fn figures(line: &Line) -> Row {
+    let trend = line.trend.as_ref();
+    let change = trend.and_then(|trend| trend.change);
+    let crossing = line.crossing;
+    let ahead = crossing.filter(|crossing| !crossing.already);
+    let at = |ms: Option<i64>| ms.map(|ms| instant(ms).to_string());
+    let number = |value: Option<f64>| value.map(|value| value.to_string());
+    let cells = [
+        Some(line.server.clone()),
+        Some(line.metric.as_str().to_owned()),
+        line.check.clone(),
+        line.gauge.clone(),
+        line.of.clone(),
+        Some(line.unit.to_owned()),
+        Some(line.step.as_str().to_owned()),
+        line.days_of.clone(),
+        Some(line.points.len().to_string()),
+        line.newest.map(|newest| newest.at.to_string()),
+        number(line.newest.map(|newest| newest.value)),
+        number(trend.map(|trend| trend.level)),
+        trend.map(|trend| trend.direction.as_str().to_owned()),
+        number(trend.map(|trend| trend.slope_per_day)),
+        number(trend.and_then(|trend| trend.slope_low)),
+        number(trend.and_then(|trend| trend.slope_high)),
+        number(trend.and_then(|trend| trend.p_value)),
+        at(change.map(|change| change.at)),
+        number(change.map(|change| change.before)),
+        number(change.map(|change| change.after)),
+        number(line.limit.map(|limit| limit.value)),
+        crossing.map(|crossing| crossing.already.to_string()),
+        at(ahead.map(|crossing| crossing.at)),
+        at(ahead.and_then(|crossing| crossing.earliest)),
+        at(ahead.and_then(|crossing| crossing.latest)),
+    ];
+    cells.map(|cell| cell.map_or_else(Cell::nothing, Cell::plain)).into()
 }
 
 pub(super) const COLUMNS: [&str; 9] =
     ["server", "figure", "now", "trend", "a day", "95 % interval", "change", "limit", "crossed"];
-
-fn rows(head: &Head, lines: &[Line]) -> Table {
-    table(&COLUMNS, lines.iter().map(|line| row(head, line)).collect())
-}
 
 /// What is told of one figure in a line.
 pub(super) fn row(head: &Head, line: &Line) -> Row {
@@ -38,20 +104,24 @@ pub(super) fn row(head: &Head, line: &Line) -> Row {
     let change = trend.and_then(|trend| trend.change).map(|change| {
         format!(
             "{}: {} to {}",
-            moment(head, line.step, change.at),
+            moment(head, line, change.at),
             unit.say(change.before),
             unit.say(change.after)
         )
     });
     let crossing = line.crossing.map(|crossing| match crossing.already {
         true => "crossed already".to_owned(),
-        false => moment(head, line.step, crossing.at),
+        false => moment(head, line, crossing.at),
     });
     vec![
         Cell::plain(&line.server),
         Cell::plain(name(line)),
         or_dash(trend.map(|trend| unit.say(trend.level)).as_deref()),
         match trend.map(|trend| trend.direction) {
+            // What moves by less than can be shown.
+            Some(Direction::Rising | Direction::Falling) if stands(line) => {
+                Cell::toned("steady", Tone::Dim)
+            }
             Some(Direction::Rising) => Cell::plain("rising"),
             Some(Direction::Falling) => Cell::plain("falling"),
             Some(Direction::Steady) => Cell::toned("steady", Tone::Dim),
@@ -66,6 +136,13 @@ pub(super) fn row(head: &Head, line: &Line) -> Row {
         or_dash(line.limit.map(|limit| unit.say(limit.value)).as_deref()),
         or_dash(crossing.as_deref()),
     ]
+}
+
+/// Whether the slope of a line is nothing, as it is shown.
+fn stands(line: &Line) -> bool {
+    let unit = unit(line);
+    let slope = line.trend.as_ref().map(|trend| trend.slope_per_day);
+    slope.is_some_and(|slope| unit.say(slope.abs()) == unit.say(0.0))
 }
 
 /// The figure over time, its limit, and where it goes with the interval of that.
@@ -88,7 +165,7 @@ pub(super) fn chart(head: &Head, line: &Line) -> Block {
     });
     let rows = line.points.iter().map(|point| {
         vec![
-            Cell::plain(moment(head, line.step, point.day.as_millisecond())),
+            Cell::plain(moment(head, line, point.day.as_millisecond())),
             Cell::plain(format!("{:.3}", point.value)),
         ]
     });
@@ -119,7 +196,7 @@ pub(super) fn chart(head: &Head, line: &Line) -> Block {
     }
     let forecast = line.forecast.iter().map(|ahead| {
         vec![
-            Cell::plain(moment(head, line.step, ahead.at)),
+            Cell::plain(moment(head, line, ahead.at)),
             Cell::toned(
                 format!("{:.3} expected, {:.3} to {:.3}", ahead.value, ahead.low, ahead.high),
                 Tone::Dim,
@@ -154,7 +231,13 @@ pub(super) fn chart(head: &Head, line: &Line) -> Block {
             marks: marks.into_iter().collect(),
         }),
         table: table(
-            &[if line.step == Step::Day { "day (UTC)" } else { "at" }, line.unit],
+            &[
+                &line
+                    .days_of
+                    .as_ref()
+                    .map_or_else(|| "at".to_owned(), |zone| format!("day ({zone})")),
+                line.unit,
+            ],
             rows.chain(forecast).collect(),
         ),
     })
@@ -167,7 +250,7 @@ fn crossed(head: &Head, line: &Line) -> Option<String> {
     if crossing.already {
         return Some(format!("{limit} is crossed already."));
     }
-    let day = moment(head, line.step, crossing.at);
+    let day = moment(head, line, crossing.at);
     Some(match between(head, line) {
         Some(between) => format!("{limit} is crossed on {day} ({between})."),
         None => format!("{limit} is crossed on {day}."),
@@ -177,7 +260,7 @@ fn crossed(head: &Head, line: &Line) -> Option<String> {
 /// The interval of a crossing that is ahead.
 pub(super) fn between(head: &Head, line: &Line) -> Option<String> {
     let crossing = line.crossing.filter(|crossing| !crossing.already)?;
-    let day = |at: i64| moment(head, line.step, at);
+    let day = |at: i64| moment(head, line, at);
     match (crossing.earliest, crossing.latest) {
         (Some(earliest), Some(latest)) => Some(format!("{} to {}", day(earliest), day(latest))),
         (Some(earliest), None) => Some(format!("{} at the earliest", day(earliest))),
@@ -185,10 +268,13 @@ pub(super) fn between(head: &Head, line: &Line) -> Option<String> {
     }
 }
 
-/// An instant as exactly as the points are.
-pub(super) fn moment(head: &Head, step: Step, at_ms: i64) -> String {
-    let form = if step == Step::Day { "%F" } else { "%F %H:%M" };
-    instant(at_ms).to_zoned(head.zone.clone()).strftime(form).to_string()
+/// An instant as exactly as the points are; a day is one of the line's zone.
+pub(super) fn moment(head: &Head, line: &Line, at_ms: i64) -> String {
+    let (zone, form) = match &line.days_of {
+        Some(name) => (zone(name).unwrap_or(TimeZone::UTC), "%F"),
+        None => (head.zone.clone(), "%F %H:%M"),
+    };
+    instant(at_ms).to_zoned(zone).strftime(form).to_string()
 }
 
 pub(super) fn unit(line: &Line) -> Unit {
