@@ -3,6 +3,7 @@
 //! Reading trusts nothing: every length is held against what is left, and the end of the bytes is
 //! `None`, never a panic.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use zstd::bulk::{Compressor, Decompressor};
@@ -174,8 +175,17 @@ thread_local! {
 /// More than any body of ours unpacks to.
 const LARGEST: usize = 64 << 20;
 
-/// Packed with zstd, its length in front.
+/// Packed with zstd where that makes it smaller, its length in front.
 pub(super) fn pack(plain: &[u8], level: i32) -> Vec<u8> {
+    packed(plain, level, plain.len().saturating_sub(1))
+}
+
+/// The same for what is read by the thousand: only where it becomes half as large.
+pub(super) fn pack_to_half(plain: &[u8], level: i32) -> Vec<u8> {
+    packed(plain, level, plain.len() / 2)
+}
+
+fn packed(plain: &[u8], level: i32, most: usize) -> Vec<u8> {
     let mut out = Out::default();
     out.number(plain.len() as u64);
     // It fails when memory does; what cannot be packed is kept as it is, behind a longer length.
@@ -188,17 +198,17 @@ pub(super) fn pack(plain: &[u8], level: i32) -> Vec<u8> {
         packer.compress(plain)
     });
     match packed {
-        Ok(packed) if packed.len() < plain.len() => out.0.extend_from_slice(&packed),
+        Ok(packed) if packed.len() <= most => out.0.extend_from_slice(&packed),
         _ => out.0.extend_from_slice(plain),
     }
     out.0
 }
 
-pub(super) fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn unpack(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut input = In(bytes);
     let plain = usize::try_from(input.number()?).ok().filter(|plain| *plain <= LARGEST)?;
     if input.0.len() == plain {
-        return Some(input.0.to_vec());
+        return Some(Cow::Borrowed(input.0));
     }
     let unpacked = DECOMPRESSOR.with_borrow_mut(|kept| {
         let unpacker = match kept {
@@ -207,7 +217,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
         };
         unpacker.decompress(input.0, plain)
     });
-    unpacked.ok().filter(|unpacked| unpacked.len() == plain)
+    unpacked.ok().filter(|unpacked| unpacked.len() == plain).map(Cow::Owned)
 }
 
 #[cfg(test)]

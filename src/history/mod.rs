@@ -53,7 +53,7 @@ pub use place::{Host, Place, Server, Settings};
 pub use prune::{Pruned, Retention};
 pub use read::{Known, Point};
 pub use roll_up::RolledUp;
-pub use rollup::{Counted, Level, Rollup};
+pub use rollup::{Counted, Level, Rollup, Written};
 pub use seal::Seal;
 pub use status::Overview;
 pub use verify::{Problem, ProblemKind, Verification};

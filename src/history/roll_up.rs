@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::bytes::unpack;
 use super::db::{Mode, ServerRow, on};
 use super::read::{Anonymous, Known, Want};
-use super::rollup::{Level, Rollup};
+use super::rollup::{Level, Rollup, Written};
 use super::{DAY, HOUR, Inner, Store, Window, hour_of};
 use crate::model::{ErrorKind, Reading, Result, State};
 use crate::stats::span::{Span, Spans};
@@ -208,12 +209,8 @@ impl Store {
         for day in days.iter().copied() {
             let mut sum: Option<Rollup> = None;
             let part = [(Level::Hour, day..day + DAY)];
-            for (_, hour) in self.rolled(inner, (&server.name, server.id), &part).await? {
-                match &mut sum {
-                    Some(sum) => sum.merge(&hour),
-                    None => sum = Some(hour),
-                }
-            }
+            let add = |hour: &Written<'_>| hour.add_to(sum.get_or_insert_default());
+            self.rolled(inner, (&server.name, server.id), &part, add).await?;
             if let Some(sum) = sum {
                 made.push((day, self.written(inner, server, &sum)?));
             }
@@ -238,10 +235,17 @@ impl Store {
     ) -> Result<Vec<(i64, Rollup)>> {
         let mut inner = self.inner().await?;
         let row = inner.server(server).await?;
-        self.rolled(&mut inner, (&row.name, row.id), &[(level, window)]).await
+        let mut all = Vec::new();
+        let keep = |written: &Written<'_>| {
+            let mut rollup = Rollup::default();
+            written.add_to(&mut rollup);
+            all.push((written.at, rollup));
+        };
+        self.rolled(&mut inner, (&row.name, row.id), &[(level, window)], keep).await?;
+        Ok(all)
     }
 
-    /// The same of a server that was asked for before, of several parts of time at once, part by part.
+    /// Visits those of a server that was asked for before, of several parts of time at once, part by part.
     ///
     /// # Errors
     /// 65 when one cannot be read.
@@ -249,10 +253,11 @@ impl Store {
         &self,
         server: &Known,
         parts: &[(Level, Window)],
-    ) -> Result<Vec<(i64, Rollup)>> {
+        visit: impl FnMut(&Written<'_>) + Send,
+    ) -> Result<()> {
         let mut inner = self.inner().await?;
         inner.begin(Mode::Read).await?;
-        let result = self.rolled(&mut inner, (&server.name, server.id), parts).await;
+        let result = self.rolled(&mut inner, (&server.name, server.id), parts, visit).await;
         inner.end(result).await
     }
 
@@ -261,23 +266,25 @@ impl Store {
         inner: &mut Inner,
         (name, id): (&str, i64),
         parts: &[(Level, Window)],
-    ) -> Result<Vec<(i64, Rollup)>> {
+        mut visit: impl FnMut(&Written<'_>) + Send,
+    ) -> Result<()> {
         let parts = parts
             .iter()
             .filter(|(_, window)| !window.is_empty())
             .map(|(level, window)| (level.number(), window.start, window.end));
         let parts = parts.collect();
         let rows = on!(&mut inner.db, db => db.rollups(id, parts).await)?;
-        let mut read = Vec::with_capacity(rows.len());
         for (at, bytes) in rows {
-            let mut rollup = Rollup::from_bytes(&bytes, &inner.words);
-            if rollup.is_none() {
+            let damaged = || self.damaged_rollup(name, at);
+            let plain = unpack(&bytes).ok_or_else(damaged)?;
+            let mut written = Written::read(at, &plain, &inner.words);
+            if written.is_none() {
                 inner.learn_words().await?;
-                rollup = Rollup::from_bytes(&bytes, &inner.words);
+                written = Written::read(at, &plain, &inner.words);
             }
-            read.push((at, rollup.ok_or_else(|| self.damaged_rollup(name, at))?));
+            visit(&written.ok_or_else(damaged)?);
         }
-        Ok(read)
+        Ok(())
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::bytes::{In, Out, pack, unpack, unzigzag, zigzag};
+#[cfg(test)]
+use super::bytes::unpack;
+use super::bytes::{In, Out, pack_to_half, unzigzag, zigzag};
 use super::coded::{PARTIES, status_number, status_of};
 use super::words::Words;
-use crate::model::{Reading, Status};
-use crate::stats::Sketch;
+use crate::model::{Phases, Reading, Status};
 use crate::stats::error::{Errors, Facts};
-use crate::stats::latency::{self, ByCheck, Digest, Phased};
+use crate::stats::latency::{self, ByCheck, Digest};
+use crate::stats::sketch::Encoded;
 use crate::stats::uptime::Totals;
 
 /// How long a roll-up is.
@@ -74,7 +76,7 @@ impl Rollup {
     pub fn add(&mut self, reading: &Reading) {
         self.readings += 1;
         for sample in &reading.samples {
-            self.count(Counted {
+            self.count(&Counted {
                 check: sample.check.clone(),
                 status: sample.status,
                 code: sample.code.clone(),
@@ -88,7 +90,7 @@ impl Rollup {
         }
     }
 
-    fn count(&mut self, new: Counted) {
+    fn count(&mut self, new: &Counted) {
         match self.samples.binary_search_by(|known| known.key().cmp(&new.key())) {
             Ok(at) => {
                 if let Some(known) = self.samples.get_mut(at) {
@@ -96,7 +98,7 @@ impl Rollup {
                     known.wire_bytes = known.wire_bytes.saturating_add(new.wire_bytes);
                 }
             }
-            Err(at) => self.samples.insert(at, new),
+            Err(at) => self.samples.insert(at, new.clone()),
         }
     }
 
@@ -108,7 +110,7 @@ impl Rollup {
             self.interval_ms = other.interval_ms;
         }
         for counted in &other.samples {
-            self.count(counted.clone());
+            self.count(counted);
         }
         for (check, phased) in &other.latencies {
             match self.latencies.get_mut(check) {
@@ -161,22 +163,57 @@ impl Rollup {
                 write_digest(&mut out, digest);
             }
         }
-        Some(pack(&out.0, LEVEL))
+        Some(pack_to_half(&out.0, LEVEL))
     }
 
-    pub(super) fn from_bytes(bytes: &[u8], words: &Words) -> Option<Rollup> {
+    #[cfg(test)]
+    fn from_bytes(bytes: &[u8], words: &Words) -> Option<Rollup> {
         let plain = unpack(bytes)?;
-        let mut input = In(&plain);
+        let mut rollup = Rollup::default();
+        Written::read(0, &plain, words)?.add_to(&mut rollup);
+        Some(rollup)
+    }
+}
+
+/// A roll-up as it is written: whole, and ready to be added to another.
+///
+/// A report reads a hundred a server, and makes nothing of them one by one.
+pub struct Written<'a> {
+    /// The beginning of its hour or day.
+    pub at: i64,
+    pub readings: u64,
+    pub times: Totals,
+    pub interval_ms: i64,
+    samples: Vec<Counted>,
+    latencies: Vec<(Arc<str>, [WrittenDigest<'a>; 1 + PHASES])>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct WrittenDigest<'a> {
+    sum_us: u64,
+    min_us: u64,
+    max_us: u64,
+    sketch: Option<Encoded<'a>>,
+}
+
+const PHASES: usize = Phases::NAMES.len();
+
+impl Written<'_> {
+    /// Reads what [`Rollup::to_bytes`] wrote, unpacked; `None` where it is damaged, or has a word that is
+    /// not known here.
+    pub(super) fn read<'a>(at: i64, plain: &'a [u8], words: &Words) -> Option<Written<'a>> {
+        let mut input = In(plain);
         if input.byte()? != FORM {
             return None;
         }
-        let mut rollup = Rollup { readings: input.number()?, ..Rollup::default() };
-        rollup.times = read_times(&mut input, words)?;
-        rollup.interval_ms = unzigzag(input.number()?);
+        let readings = input.number()?;
+        let times = read_times(&mut input, words)?;
+        let interval_ms = unzigzag(input.number()?);
+        let mut samples = Vec::new();
         for _ in 0..input.number()? {
             let check = words.text(input.number()?)?;
             let flags = input.byte()?;
-            rollup.samples.push(Counted {
+            samples.push(Counted {
                 check,
                 status: status_of(flags & 3),
                 counts: flags & 4 != 0,
@@ -190,16 +227,50 @@ impl Rollup {
                 wire_bytes: input.number()?,
             });
         }
+        let mut latencies = Vec::new();
         for _ in 0..input.number()? {
             let check = words.text(input.number()?)?;
-            let mut phased = Phased { total: read_digest(&mut input)?, ..Phased::default() };
-            for phase in &mut phased.phases {
-                *phase = read_digest(&mut input)?;
+            let mut digests = [WrittenDigest::default(); 1 + PHASES];
+            for digest in &mut digests {
+                *digest = read_digest(&mut input)?;
             }
-            rollup.latencies.insert(check, phased);
+            latencies.push((check, digests));
         }
         input.end()?;
-        Some(rollup)
+        Some(Written { at, readings, times, interval_ms, samples, latencies })
+    }
+
+    /// Adds it to another.
+    pub fn add_to(&self, sum: &mut Rollup) {
+        sum.readings += self.readings;
+        sum.times.merge(&self.times);
+        if self.interval_ms != 0 {
+            sum.interval_ms = self.interval_ms;
+        }
+        for counted in &self.samples {
+            sum.count(counted);
+        }
+        for (check, digests) in &self.latencies {
+            let known = match sum.latencies.get_mut(check) {
+                Some(known) => known,
+                None => sum.latencies.entry(check.clone()).or_default(),
+            };
+            let mine = std::iter::once(&mut known.total).chain(&mut known.phases);
+            for (mine, digest) in mine.zip(digests) {
+                if let Some(sketch) = digest.sketch {
+                    mine.absorb(digest.sum_us, digest.min_us, digest.max_us, sketch);
+                }
+            }
+        }
+    }
+
+    /// Response times of all its checks together, added to others.
+    pub fn add_latency_to(&self, sum: &mut Digest) {
+        for (_, [digest, ..]) in &self.latencies {
+            if let Some(sketch) = digest.sketch {
+                sum.absorb(digest.sum_us, digest.min_us, digest.max_us, sketch);
+            }
+        }
     }
 }
 
@@ -265,12 +336,14 @@ fn write_digest(out: &mut Out, digest: &Digest) {
     out.bytes(&digest.sketch.to_bytes());
 }
 
-fn read_digest(input: &mut In<'_>) -> Option<Digest> {
+fn read_digest<'a>(input: &mut In<'a>) -> Option<WrittenDigest<'a>> {
     match input.byte()? {
-        0 => Some(Digest::default()),
+        0 => Some(WrittenDigest::default()),
         1 => {
-            let (sum, min, max) = (input.number()?, input.number()?, input.number()?);
-            Digest::of(sum, min, max, Sketch::from_bytes(input.bytes()?)?)
+            let (sum_us, min_us, max_us) = (input.number()?, input.number()?, input.number()?);
+            let sketch = Encoded::read(input.bytes()?).filter(|it| !it.is_empty())?;
+            let sketch = Some(sketch);
+            (min_us <= max_us).then_some(WrittenDigest { sum_us, min_us, max_us, sketch })
         }
         _ => None,
     }
@@ -282,6 +355,23 @@ mod tests {
 
     use super::*;
     use crate::history::arbitrary::{reading, words_of};
+    use crate::history::bytes::pack;
+    use crate::stats::Sketch;
+
+    #[test]
+    fn a_digest_that_contradicts_itself_is_refused() {
+        let mut sketch = Sketch::new();
+        sketch.add(7);
+        for ((min, max), sketch, is_digest) in
+            [((7, 7), &sketch, true), ((8, 7), &sketch, false), ((0, 0), &Sketch::new(), false)]
+        {
+            let mut out = Out::default();
+            out.byte(1);
+            [7, min, max].into_iter().for_each(|number| out.number(number));
+            out.bytes(&sketch.to_bytes());
+            assert_eq!(read_digest(&mut In(&out.0)).is_some(), is_digest, "{min} to {max}");
+        }
+    }
 
     proptest! {
         #[test]
@@ -295,7 +385,7 @@ mod tests {
             readings.iter().for_each(|reading| rollup.add(reading));
             let bytes = rollup.to_bytes(&words).unwrap();
             prop_assert_eq!(Rollup::from_bytes(&bytes, &words).unwrap(), rollup);
-            let mut plain = unpack(&bytes).unwrap();
+            let mut plain = unpack(&bytes).unwrap().into_owned();
             let at = (plain.len() as f64 * cut) as usize;
             let _ = Rollup::from_bytes(&pack(&plain[..at], 1), &words);
             plain[at] = byte;

@@ -134,7 +134,7 @@ fn heads(servers: &[ServerRow]) -> String {
 }
 
 pub(super) fn read_heads(bytes: &[u8]) -> Option<Vec<Sealed>> {
-    let text = String::from_utf8(unpack(bytes)?).ok()?;
+    let text = String::from_utf8(unpack(bytes)?.into_owned()).ok()?;
     let line = |line: &str| {
         let mut parts = line.splitn(4, ' ');
         Some(Sealed {

@@ -9,7 +9,7 @@ use super::chain::{self, Head};
 use super::coded::Coded;
 use super::db::{Fresh, Mode, SealRow, SegmentRow, ServerRow, on};
 use super::read::{Anonymous, EVERYTHING, Want};
-use super::rollup::Level;
+use super::rollup::{Level, Written};
 use super::seal::{self, Seal, Sealed};
 use super::{Inner, Store, date_of, day_of, hour_of};
 use crate::model::{Error, ErrorKind, Result};
@@ -288,10 +288,12 @@ impl Store {
         let from = server.pruned_to.unwrap_or(i64::MIN);
         let late = on!(&mut inner.db, db => db.late(server.id).await)?;
         let hours = [(Level::Hour, from..rolled_to)];
-        let rollups = self.rolled(inner, (&server.name, server.id), &hours).await?;
-        let oldest = rollups.first().map_or(rolled_to, |(at, _)| *at);
-        let rolled: BTreeMap<i64, u64> =
-            rollups.into_iter().map(|(at, rollup)| (at, rollup.readings)).collect();
+        let mut rolled: BTreeMap<i64, u64> = BTreeMap::new();
+        let count = |hour: &Written<'_>| {
+            rolled.insert(hour.at, hour.readings);
+        };
+        self.rolled(inner, (&server.name, server.id), &hours, count).await?;
+        let oldest = rolled.keys().next().map_or(rolled_to, |at| *at);
         let taken = walk.hours.range(from.max(oldest)..rolled_to);
         let hours = taken.map(|(hour, _)| *hour).chain(rolled.keys().copied());
         for hour in hours.filter(|hour| !late.contains(hour)) {

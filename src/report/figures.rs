@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::seen::{Look, Seen, expected_interval, wide, windows_of};
-use crate::history::{Known, Level, Rollup, Store};
+use crate::history::{Known, Level, Rollup, Store, Written};
 use crate::model::{Result, Server};
 use crate::stats::error::Breakdown;
 use crate::stats::latency::{Digest, Latency, took_time};
@@ -98,23 +98,21 @@ pub async fn figures(
     known: Option<&Known>,
     window: Span,
 ) -> Result<Figures> {
-    let parts = parts(store, known, window, Level::Day).await?;
-    let mut figures = Figures::default();
-    for (_, part) in &parts.rolled {
-        figures.rollup.merge(part);
-    }
-    for edge in &parts.edges {
-        figures.rollup.merge(&added(store, server, known, edge).await?);
+    let gone = pruned_to(known).clamp(window.from, window.to);
+    let (mut figures, mut gone_times) = (Figures::default(), Totals::default());
+    let edges = rolled(store, known, window, Level::Day, |part| {
+        part.add_to(&mut figures.rollup);
+        if part.at < gone {
+            gone_times.merge(&part.times);
+        }
+    });
+    for edge in edges.await? {
+        figures.rollup.merge(&added(store, server, known, &edge).await?);
     }
     if !windows_of(server, window).is_empty() {
-        let gone = pruned_to(known).clamp(window.from, window.to);
-        let mut times = Totals::default();
-        for (_, part) in parts.rolled.iter().filter(|(at, _)| *at < gone) {
-            times.merge(&part.times);
-        }
         let left = Span::new(gone, window.to);
-        times.merge(&totals(&Seen::load(store, server, known.is_some(), left, 0).await?));
-        figures.rollup.times = times;
+        gone_times.merge(&totals(&Seen::load(store, server, known.is_some(), left, 0).await?));
+        figures.rollup.times = gone_times;
     }
     let times = &mut figures.rollup.times;
     let missing = window.ms() - times.window_ms;
@@ -134,10 +132,15 @@ pub async fn daily(
     known: Option<&Known>,
     window: Span,
 ) -> Result<Vec<(i64, Rollup)>> {
-    let parts = parts(store, known, window, Level::Day).await?;
-    let mut all = parts.rolled;
+    let mut all = Vec::new();
+    let edges = rolled(store, known, window, Level::Day, |part| {
+        let mut rollup = Rollup::default();
+        part.add_to(&mut rollup);
+        all.push((part.at, rollup));
+    });
+    let edges = edges.await?;
     if known.is_some() {
-        for edge in parts.edges {
+        for edge in edges {
             for span in days_of(edge.span) {
                 let rollup = added(store, server, known, &Edge { span, ..edge }).await?;
                 all.push((span.from, rollup));
@@ -180,15 +183,12 @@ pub async fn over_time(
 ) -> Result<BTreeMap<i64, Digest>> {
     let step = step_ms(window);
     let coarsest = if step == HOUR_MS { Level::Hour } else { Level::Day };
-    let parts = parts(store, known, window, coarsest).await?;
     let begin = |at: i64| at.div_euclid(step) * step;
     let mut all: BTreeMap<i64, Digest> = BTreeMap::new();
-    for (at, part) in &parts.rolled {
-        for phased in part.latencies.values() {
-            all.entry(begin(*at)).or_default().merge(&phased.total);
-        }
-    }
-    for edge in parts.edges {
+    let edges = rolled(store, known, window, coarsest, |part| {
+        part.add_latency_to(all.entry(begin(part.at)).or_default());
+    });
+    for edge in edges.await? {
         let (Some(known), edge) = (known, edge.span) else { continue };
         store
             .samples(&known.name, edge.from..edge.to, |reading| {
@@ -206,15 +206,7 @@ pub async fn over_time(
     Ok(all)
 }
 
-/// A window cut into what is rolled up and what is not.
-struct Parts {
-    /// Days and hours, in order, each with its beginning.
-    rolled: Vec<(i64, Rollup)>,
-    /// At both ends of the window.
-    edges: Vec<Edge>,
-}
-
-/// Time that is made from readings.
+/// Time at an end of a window that no roll-up covers: it is made from readings.
 #[derive(Clone, Copy)]
 struct Edge {
     span: Span,
@@ -222,13 +214,15 @@ struct Edge {
     interval_ms: Option<i64>,
 }
 
-async fn parts(
+/// Visits the days and hours of a window that are rolled up, in order, and tells what is left.
+async fn rolled(
     store: &Store,
     known: Option<&Known>,
     window: Span,
     coarsest: Level,
-) -> Result<Parts> {
-    let whole = Parts { rolled: Vec::new(), edges: vec![Edge { span: window, interval_ms: None }] };
+    mut visit: impl FnMut(&Written<'_>) + Send,
+) -> Result<Vec<Edge>> {
+    let whole = vec![Edge { span: window, interval_ms: None }];
     let Some(known) = known else { return Ok(whole) };
     let up = |at: i64, step: i64| at.saturating_add(step - 1).div_euclid(step) * step;
     let down = |at: i64, step: i64| at.div_euclid(step) * step;
@@ -248,21 +242,20 @@ async fn parts(
             (Level::Hour, days.to..hours.to),
         ]
     };
-    let rolled = store.rollups_of(known, &wanted).await?;
-    let interval =
-        |(_, rollup): &(i64, Rollup)| (rollup.interval_ms > 0).then_some(rollup.interval_ms);
+    let (mut first, mut last) = (None, None);
+    let visit = |part: &Written<'_>| {
+        if part.interval_ms > 0 {
+            last = Some(part.interval_ms);
+            first = first.or(last);
+        }
+        visit(part);
+    };
+    store.rollups_of(known, &wanted, visit).await?;
     let edges = [
-        Edge {
-            span: Span::new(window.from, hours.from),
-            interval_ms: rolled.iter().find_map(interval),
-        },
-        Edge {
-            span: Span::new(hours.to, window.to),
-            interval_ms: rolled.iter().rev().find_map(interval),
-        },
+        Edge { span: Span::new(window.from, hours.from), interval_ms: first },
+        Edge { span: Span::new(hours.to, window.to), interval_ms: last },
     ];
-    let edges = edges.into_iter().filter(|edge| !edge.span.is_empty()).collect();
-    Ok(Parts { rolled, edges })
+    Ok(edges.into_iter().filter(|edge| !edge.span.is_empty()).collect())
 }
 
 /// A span cut at midnight UTC.

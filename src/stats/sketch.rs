@@ -60,12 +60,9 @@ impl Sketch {
         self.absorb(other.entries());
     }
 
-    /// Adds what [`to_bytes`](Sketch::to_bytes) made, without a sketch in between. `None`, and nothing
-    /// added, when the bytes are no sketch.
-    pub fn merge_bytes(&mut self, bytes: &[u8]) -> Option<()> {
-        check(bytes)?;
-        self.absorb(Decoder::new(bytes)?.map_while(|entry| entry));
-        Some(())
+    /// Adds what another one was written as, without a sketch in between.
+    pub fn merge_encoded(&mut self, encoded: Encoded<'_>) {
+        self.absorb(encoded.entries());
     }
 
     /// How many values were added.
@@ -123,15 +120,6 @@ impl Sketch {
             next = slot + 1;
         }
         bytes
-    }
-
-    /// What [`to_bytes`](Sketch::to_bytes) made; `None` when the bytes are no sketch. Each sketch has
-    /// one encoding only, and bytes of any other are refused.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Sketch> {
-        let mut sketch = Sketch::new();
-        sketch.merge_bytes(bytes)?;
-        Some(sketch)
     }
 
     fn entries(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
@@ -217,17 +205,36 @@ fn bounds(slot: u16) -> (u64, u64) {
     (from, from + ((1 << octave) - 1))
 }
 
-/// Whether bytes are a sketch, all the way to the end.
-fn check(bytes: &[u8]) -> Option<()> {
-    let mut total = 0_u64;
-    for entry in Decoder::new(bytes)? {
-        let (_, count) = entry?;
-        total = total.checked_add(count)?;
+/// What [`Sketch::to_bytes`] made.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a>(Decoder<'a>);
+
+impl<'a> Encoded<'a> {
+    /// Bytes that are a sketch, all the way to the end; `None` for others. Each sketch has one encoding
+    /// only, and bytes of any other are refused.
+    #[must_use]
+    pub fn read(bytes: &'a [u8]) -> Option<Encoded<'a>> {
+        let decoder = Decoder::new(bytes)?;
+        let mut total = 0_u64;
+        for entry in decoder {
+            let (_, count) = entry?;
+            total = total.checked_add(count)?;
+        }
+        Some(Encoded(decoder))
     }
-    Some(())
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.rest.is_empty()
+    }
+
+    fn entries(self) -> impl Iterator<Item = (u16, u64)> {
+        self.0.map_while(|entry| entry)
+    }
 }
 
 /// The entries of an encoding; `None` among them is where it breaks.
+#[derive(Clone, Copy, Debug)]
 struct Decoder<'a> {
     rest: &'a [u8],
     next: u64,
@@ -314,6 +321,12 @@ mod tests {
         sketch
     }
 
+    fn read(bytes: &[u8]) -> Option<Sketch> {
+        let mut sketch = Sketch::new();
+        sketch.merge_encoded(Encoded::read(bytes)?);
+        Some(sketch)
+    }
+
     /// Durations of all sizes alike: as many below a millisecond as above an hour.
     fn duration() -> impl Strategy<Value = u64> {
         (0_u32..64, any::<u64>()).prop_map(|(shift, bits)| bits >> shift)
@@ -358,7 +371,7 @@ mod tests {
         assert_eq!(exact_quantile(&[], 0.5), None);
         assert_eq!(sketch(&[0, 0]).quantile(0.5), Some(0.0));
         assert_eq!(sketch(&[0, 0]).count(), 2);
-        assert_eq!(Sketch::from_bytes(&Sketch::new().to_bytes()), Some(Sketch::new()));
+        assert_eq!(read(&Sketch::new().to_bytes()), Some(Sketch::new()));
     }
 
     #[test]
@@ -387,10 +400,7 @@ mod tests {
                 &[FORM, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1],
             ),
         ] {
-            let mut old = sketch(&[5]);
-            assert_eq!(Sketch::from_bytes(bytes), None, "{what}");
-            assert_eq!(old.merge_bytes(bytes), None, "{what}");
-            assert_eq!(old, sketch(&[5]), "{what} adds nothing");
+            assert_eq!(read(bytes), None, "{what}");
         }
     }
 
@@ -416,7 +426,7 @@ mod tests {
             parts.iter().for_each(|part| forth.merge(&sketch(part)));
             let mut back = Sketch::new();
             for part in parts.iter().rev() {
-                back.merge_bytes(&sketch(part).to_bytes()).unwrap();
+                back.merge_encoded(Encoded::read(&sketch(part).to_bytes()).unwrap());
             }
             prop_assert_eq!(&forth, &all);
             prop_assert_eq!(&back, &all);
@@ -426,13 +436,13 @@ mod tests {
         #[test]
         fn bytes_give_the_same_sketch_back(values in vec(duration(), 0..200)) {
             let sketch = sketch(&values);
-            prop_assert_eq!(Sketch::from_bytes(&sketch.to_bytes()), Some(sketch));
+            prop_assert_eq!(read(&sketch.to_bytes()), Some(sketch));
         }
 
         #[test]
         fn hostile_bytes_are_refused_or_mean_what_they_say(mut bytes in vec(any::<u8>(), 0..60)) {
             bytes.insert(0, FORM);
-            if let Some(sketch) = Sketch::from_bytes(&bytes) {
+            if let Some(sketch) = read(&bytes) {
                 prop_assert_eq!(sketch.to_bytes(), bytes);
             }
         }
