@@ -114,7 +114,7 @@ fn table<R: Read>(
     server: Option<&str>,
 ) -> Result<(Vec<String>, impl Iterator<Item = Result<Foreign>>)> {
     let mut reader =
-        csv::ReaderBuilder::new().trim(csv::Trim::All).buffer_capacity(1 << 18).from_reader(input);
+        csv::ReaderBuilder::new().trim(csv::Trim::Headers).buffer_capacity(1 << 18).from_reader(input);
     let head = reader.headers().map_err(|error| wrong(1, &error.to_string()))?.clone();
     let columns = Columns::of(&head, server)?;
     let unread = unread(&head);
@@ -251,7 +251,9 @@ impl Columns {
         server: Option<&str>,
         names: &mut Names,
     ) -> Result<Foreign, String> {
-        let text = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|it| !it.is_empty());
+        let text = |at: Option<usize>| {
+            at.and_then(|at| record.get(at)).map(str::trim).filter(|it| !it.is_empty())
+        };
         let at = text(Some(self.at)).ok_or("there is no time")?;
         let status = text(Some(self.status)).ok_or("there is no status")?;
         let server = text(self.server).or(server).ok_or("there is no server")?;
@@ -321,10 +323,11 @@ fn status_of(text: &str) -> Option<Status> {
 
 /// RFC 3339, or seconds since the epoch.
 fn instant(text: &str) -> Option<Timestamp> {
-    if let Ok(at) = text.parse() {
-        return Some(at);
-    }
-    let seconds: f64 = text.parse().ok()?;
+    // A date is no number.
+    let seconds: f64 = match text.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => return text.parse().ok(),
+    };
     #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
     Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()
 }

@@ -320,7 +320,7 @@ fn a_process_cache_shares_nothing() {
 fn a_token_that_the_server_refuses_is_renewed_once() {
     // The provider does not say how long its tokens live, and they end before we were told.
     let fleet = Fleet::with(
-        "  - {name: a, auth: oauth2, sign_in_fault: expires-absent, token_lifetime: 1}\n",
+        "  - {name: a, auth: oauth2, sign_in_fault: expires-absent, token_lifetime: 4}\n",
         |_| ", token_lifetime: 1h".to_owned(),
     );
     let text = std::fs::read_to_string(fleet.desk.inventory()).unwrap();
@@ -328,7 +328,7 @@ fn a_token_that_the_server_refuses_is_renewed_once() {
     std::fs::write(fleet.desk.inventory(), text).unwrap();
     assert_eq!(fleet.desk.json(&["check"]).1, 0);
     assert_eq!(fleet.requests("a", "/oauth2/token"), 1);
-    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    std::thread::sleep(std::time::Duration::from_millis(4_200));
     let (checked, exit) = fleet.desk.json(&["check"]);
     assert_eq!(exit, 0, "{checked}");
     assert_eq!(fleet.requests("a", "/oauth2/token"), 2);
@@ -336,7 +336,7 @@ fn a_token_that_the_server_refuses_is_renewed_once() {
 
 #[test]
 fn a_user_signs_in_by_the_browser_and_stays_signed_in() {
-    let fleet = Fleet::with("  - {name: a, auth: oauth2, token_lifetime: 1}\n", |_| {
+    let fleet = Fleet::with("  - {name: a, auth: oauth2, token_lifetime: 3}\n", |_| {
         ", flow: authorization-code, scopes: [openid, offline_access]".to_owned()
     });
     let (before, exit) = fleet.desk.json(&["check", "a"]);
@@ -366,9 +366,9 @@ fn a_user_signs_in_by_the_browser_and_stays_signed_in() {
     assert_schema("auth-login", &told);
     assert_eq!(told["renewable"], true, "{told}");
 
-    // Each token lives for a second, and each renewal brings another refresh token.
+    // Each token lives for three seconds, and each renewal brings another refresh token.
     for _ in 0..3 {
-        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        std::thread::sleep(std::time::Duration::from_millis(3_100));
         let (checked, exit) = fleet.desk.json(&["check", "a"]);
         assert_eq!(exit, 0, "{checked}");
     }

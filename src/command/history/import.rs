@@ -259,7 +259,7 @@ async fn new_of(
         progress.advance(reading.samples.len());
         let at = reading.at.as_millisecond();
         let count = counts.entry(reading.server.clone()).or_default();
-        if known.contains(&(reading.server.clone(), at)) {
+        if !known.is_empty() && known.contains(&(reading.server.clone(), at)) {
             count.1 += 1;
             continue;
         }
