@@ -5,7 +5,7 @@
 //! from the rest by its number.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,10 @@ use crate::model::{Error, Result};
 
 /// Hash (16), file (4), attempt (8), line (4).
 const RECORD: usize = 32;
-/// Records that are sorted at once: 16 MiB.
+/// Records that are sorted at once: 16 MiB,
 const AT_ONCE: u64 = 512 * 1024;
+/// and halves of their hashes: as much.
+const HALVES_AT_ONCE: u64 = 2 * 1024 * 1024;
 /// Records of one file are written in blocks of so many bytes.
 const BLOCK: usize = 32 * 1024;
 
@@ -75,14 +77,18 @@ impl IdFile {
     pub fn twins(&self, counts: &dyn Fn(u32, u64) -> Option<Kind>, most: usize) -> Result<Twins> {
         let broken = |error: std::io::Error| Error::io("read", &self.path, &error);
         let length = std::fs::metadata(&self.path).map_err(broken)?.len();
-        let passes = (length / RECORD as u64).div_ceil(AT_ONCE).max(1);
+        // Where halves of hashes differ there are no twins, which is what nearly every export has.
+        if let Some(distinct) = self.all_differ(length, counts).map_err(broken)? {
+            return Ok(Twins { distinct, ..Twins::default() });
+        }
+        let passes = passes(length, AT_ONCE);
         let mut twins = Twins::default();
         for pass in 0..passes {
-            // Hashes fall evenly; a list that grows by doubling would need three times its room.
-            let share = length / RECORD as u64 / passes;
-            let room = usize::try_from(share + share / 16 + 1024).unwrap_or_default();
-            let mut records = Vec::with_capacity(room);
-            self.records(pass, passes, counts, &mut records).map_err(broken)?;
+            let mut records = Vec::with_capacity(room(length, passes));
+            self.records(pass, passes, counts, |hash, is_deleted, file, line| {
+                records.push((hash, is_deleted, file, line));
+            })
+            .map_err(broken)?;
             records.sort_unstable();
             let mut at = 0;
             while at < records.len() {
@@ -96,45 +102,86 @@ impl IdFile {
         Ok(twins)
     }
 
-    /// Adds those of one pass: hash, whether it is deleted, file, line.
+    /// How many resources are there, if no two have the same half of a hash, and none is deleted.
+    fn all_differ(
+        &self,
+        length: u64,
+        counts: &dyn Fn(u32, u64) -> Option<Kind>,
+    ) -> std::io::Result<Option<u64>> {
+        let passes = passes(length, HALVES_AT_ONCE);
+        let mut distinct = 0;
+        for pass in 0..passes {
+            let mut halves = Vec::with_capacity(room(length, passes));
+            let mut has_deleted = false;
+            self.records(pass, passes, counts, |hash, is_deleted, _, _| {
+                has_deleted |= is_deleted;
+                halves.push((hash >> 64) as u64);
+            })?;
+            halves.sort_unstable();
+            if has_deleted || halves.windows(2).any(|two| two[0] == two[1]) {
+                return Ok(None);
+            }
+            distinct += halves.len() as u64;
+        }
+        Ok(Some(distinct))
+    }
+
+    /// Visits those of one pass: hash, whether it is deleted, file, line.
     fn records(
         &self,
         pass: u64,
         passes: u64,
         counts: &dyn Fn(u32, u64) -> Option<Kind>,
-        records: &mut Vec<(u128, bool, u32, u32)>,
+        mut visit: impl FnMut(u128, bool, u32, u32),
     ) -> std::io::Result<()> {
-        let mut input = BufReader::with_capacity(256 * 1024, File::open(&self.path)?);
-        let mut record = [0; RECORD];
+        let mut input = File::open(&self.path)?;
+        let mut block = vec![0; 8192 * RECORD];
+        let mut filled = 0;
         // Records of one file come in blocks: it is asked for once a block.
         let mut last: Option<((u32, u64), Option<Kind>)> = None;
         loop {
-            match input.read_exact(&mut record) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    return Ok(());
+            let read = input.read(&mut block[filled..])?;
+            if read == 0 {
+                return Ok(());
+            }
+            filled += read;
+            let (records, _) = block[..filled].as_chunks::<RECORD>();
+            let whole = records.len() * RECORD;
+            for record in records {
+                let (hash, file, attempt, line) = unpack(record);
+                if hash as u64 % passes != pass {
+                    continue;
                 }
-                Err(error) => return Err(error),
-            }
-            let (hash, file, attempt, line) = unpack(&record);
-            if hash as u64 % passes != pass {
-                continue;
-            }
-            let kind = match last {
-                Some((known, kind)) if known == (file, attempt) => kind,
-                _ => {
-                    let kind = counts(file, attempt);
-                    last = Some(((file, attempt), kind));
-                    kind
+                let kind = match last {
+                    Some((known, kind)) if known == (file, attempt) => kind,
+                    _ => {
+                        let kind = counts(file, attempt);
+                        last = Some(((file, attempt), kind));
+                        kind
+                    }
+                };
+                match kind {
+                    Some(Kind::Output) => visit(hash, false, file, line),
+                    Some(Kind::Deleted) => visit(hash, true, file, line),
+                    _ => {}
                 }
-            };
-            match kind {
-                Some(Kind::Output) => records.push((hash, false, file, line)),
-                Some(Kind::Deleted) => records.push((hash, true, file, line)),
-                _ => {}
             }
+            block.copy_within(whole..filled, 0);
+            filled -= whole;
         }
     }
+}
+
+/// In how many passes a file of so many bytes is looked through.
+fn passes(length: u64, at_once: u64) -> u64 {
+    (length / RECORD as u64).div_ceil(at_once).max(1)
+}
+
+/// How many records a pass may have: hashes fall evenly, and a list that grows by doubling would need
+/// three times its room.
+fn room(length: u64, passes: u64) -> usize {
+    let share = length / RECORD as u64 / passes;
+    usize::try_from(share + share / 16 + 1024).unwrap_or_default()
 }
 
 /// What stands twice.

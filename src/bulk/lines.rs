@@ -1,5 +1,7 @@
 //! NDJSON held against what it claims to be, line by line, as it passes.
 
+mod head;
+
 use std::borrow::Cow;
 
 use memchr::memchr;
@@ -173,15 +175,22 @@ impl Lines {
             self.bad("the line is not a JSON object (column 1)".to_owned());
             return Ok(());
         }
-        let head: Head<'_> = match serde_json::from_str(text) {
-            Ok(head) => head,
-            Err(error) => {
-                let what = if error.is_eof() { "ends in the middle of" } else { "is not" };
-                self.bad(format!("the line {what} a JSON object (column {})", error.column()));
-                return Ok(());
-            }
+        let parsed: Head<'_>;
+        let (resource_type, id) = match head::of(text) {
+            Some(head) => (head.resource_type, head.id),
+            None => match serde_json::from_str(text) {
+                Ok(head) => {
+                    parsed = head;
+                    (parsed.resource_type.as_text(), parsed.id.as_text())
+                }
+                Err(error) => {
+                    let what = if error.is_eof() { "ends in the middle of" } else { "is not" };
+                    self.bad(format!("the line {what} a JSON object (column {})", error.column()));
+                    return Ok(());
+                }
+            },
         };
-        let Some(resource_type) = head.resource_type.as_text() else {
+        let Some(resource_type) = resource_type else {
             self.bad("the line has no resourceType".to_owned());
             return Ok(());
         };
@@ -203,7 +212,7 @@ impl Lines {
         }
         match self.kind {
             Kind::Output => {
-                let id = head.id.as_text().unwrap_or_default();
+                let id = id.unwrap_or_default();
                 if id.is_empty() {
                     self.bad("the resource has no id".to_owned());
                 } else if is_id(id) {

@@ -113,8 +113,10 @@ fn table<R: Read>(
     input: R,
     server: Option<&str>,
 ) -> Result<(Vec<String>, impl Iterator<Item = Result<Foreign>>)> {
-    let mut reader =
-        csv::ReaderBuilder::new().trim(csv::Trim::Headers).buffer_capacity(1 << 18).from_reader(input);
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::Headers)
+        .buffer_capacity(1 << 18)
+        .from_reader(input);
     let head = reader.headers().map_err(|error| wrong(1, &error.to_string()))?.clone();
     let columns = Columns::of(&head, server)?;
     let unread = unread(&head);
