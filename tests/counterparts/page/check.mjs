@@ -177,12 +177,15 @@ async function structure() {
     const ids = [...document.querySelectorAll('[id]')].map((one) => one.id);
     const charts = [...document.querySelectorAll('.chart')];
     const figures = charts.filter((one) => one.querySelector('figure'));
+    // Within the figure, or next to it.
+    const hasTable = (one) => one.querySelector('details table td, details table th[scope=row]')
+      || one.nextElementSibling?.querySelector(':scope > table td');
     return {
       scripts: document.querySelectorAll('script, link, iframe, object, embed, img').length,
       headings: levels[0] === 1 && levels.every((level, index) => index === 0 || level <= levels[index - 1] + 1),
       twice: ids.filter((id, index) => ids.indexOf(id) !== index).join(' '),
       figures: figures.length,
-      tables: figures.filter((one) => one.querySelector('details table td, details table th[scope=row]')).length,
+      tables: figures.filter(hasTable).length,
       told: figures.filter((one) => one.querySelector('figcaption p')?.textContent.trim().length > 10).length,
     };
   });
