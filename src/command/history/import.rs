@@ -26,7 +26,7 @@ use crate::model::{Code, Error, ErrorKind, Origin, Reading, Result, Server, Stat
 use crate::view;
 
 /// Readings that are written in one transaction.
-const AT_ONCE: usize = 20_000;
+const AT_ONCE: usize = 30_000;
 /// Prometheus gives at most 11,000 points a series.
 const MOST_POINTS: i64 = 10_000;
 /// Most bytes of one of its answers.
@@ -258,7 +258,10 @@ async fn new_of(
     for mut reading in part {
         progress.advance(reading.samples.len());
         let at = reading.at.as_millisecond();
-        let count = counts.entry(reading.server.clone()).or_default();
+        let count = match counts.get_mut(&reading.server) {
+            Some(count) => count,
+            None => counts.entry(reading.server.clone()).or_default(),
+        };
         if !known.is_empty() && known.contains(&(reading.server.clone(), at)) {
             count.1 += 1;
             continue;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::str::{FromStr, Split};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Detail, Origin, Phases, Reading, Sample};
@@ -17,7 +18,7 @@ impl Reading {
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(160 + self.samples.len() * 120);
         let mut line = Line::new(&mut text, "r");
-        line.word(&format!("{:.3}", self.at));
+        line.at(self.at);
         line.word(self.origin.as_str());
         line.word(self.state.as_str());
         line.word(self.status.as_str());
@@ -129,9 +130,14 @@ impl Line<'_> {
         }
     }
 
+    fn at(&mut self, at: Timestamp) {
+        // Writing to a text does not fail.
+        let _ = write!(self.0, "|{at:.3}");
+    }
+
     fn number(&mut self, number: Option<u64>) {
         match number {
-            // Writing to a text does not fail.
+            Some(digit @ 0..10) => self.0.extend(['|', char::from(b'0' + digit as u8)]),
             Some(number) => drop(write!(self.0, "|{number}")),
             None => self.0.push_str("|-"),
         }
