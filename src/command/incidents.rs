@@ -138,6 +138,10 @@ async fn keep(
     facts: &Facts,
 ) -> Result<Outcome> {
     let (server, at) = parse_key(incident)?;
+    let has_facts = facts.cause.is_some() || facts.party.is_some() || facts.case_number.is_some();
+    if kind == NoteKind::Note && text.trim().is_empty() && !has_facts {
+        return Err(Error::usage("the note says nothing; write what is to be kept"));
+    }
     let inventory = context.load_inventory()?;
     let store = context.look_at_history(&inventory).await?;
     let mut found = false;

@@ -258,6 +258,7 @@ fn incidents_carry_what_people_find_out() {
     assert_eq!(desk.json(&open).0["incidents"].as_array().map(Vec::len), Some(0));
     assert_eq!(exit(&desk, &["incidents", "note", "ehr@2026-10-05T10:00:01Z", "x"]), 66);
     assert_eq!(exit(&desk, &["incidents", "note", "ehr", "x"]), 64);
+    assert_eq!(exit(&desk, &["incidents", "note", &id, " "]), 64);
 }
 
 #[test]
