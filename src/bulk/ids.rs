@@ -140,11 +140,12 @@ impl IdFile {
         // Records of one file come in blocks: it is asked for once a block.
         let mut last: Option<((u32, u64), Option<Kind>)> = None;
         loop {
-            let read = input.read(&mut block[filled..])?;
-            if read == 0 {
-                return Ok(());
+            match input.read(&mut block[filled..]) {
+                Ok(0) => return Ok(()),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
             }
-            filled += read;
             let (records, _) = block[..filled].as_chunks::<RECORD>();
             let whole = records.len() * RECORD;
             for record in records {
@@ -313,6 +314,25 @@ mod tests {
             (twins.contradictions.as_slice(), twins.contradiction_count),
             (&[(1, 3)][..], 1)
         );
+    }
+
+    #[test]
+    fn where_all_differ_they_are_counted_whatever_blocks_they_are_read_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = IdFile::open(dir.path()).unwrap();
+        let mut out = all.of(1, 1);
+        // More than one block of a read, and no whole number of them.
+        for line in 1..=20_001 {
+            out.add("Patient", &line.to_string(), line).unwrap();
+        }
+        out.finish().unwrap();
+        let twins = |all: &IdFile| all.twins(&|_, _| Some(Kind::Output), 100).unwrap();
+        assert_eq!(twins(&all), Twins { distinct: 20_001, ..Twins::default() });
+        let mut again = all.of(2, 1);
+        again.add("Patient", "20001", 5).unwrap();
+        again.finish().unwrap();
+        let found = twins(&all);
+        assert_eq!((found.places, found.distinct), (vec![(2, 5)], 20_001));
     }
 
     #[test]

@@ -175,12 +175,12 @@ impl Lines {
             self.bad("the line is not a JSON object (column 1)".to_owned());
             return Ok(());
         }
-        let parsed: Head<'_>;
+        let parsed: Parsed<'_>;
         let (resource_type, id) = match head::of(text) {
             Some(head) => (head.resource_type, head.id),
             None => match serde_json::from_str(text) {
-                Ok(head) => {
-                    parsed = head;
+                Ok(whole) => {
+                    parsed = whole;
                     (parsed.resource_type.as_text(), parsed.id.as_text())
                 }
                 Err(error) => {
@@ -334,7 +334,7 @@ pub fn is_id(text: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Head<'a> {
+struct Parsed<'a> {
     #[serde(rename = "resourceType", borrow, default)]
     resource_type: Word<'a>,
     #[serde(borrow, default)]

@@ -280,7 +280,7 @@ impl Gate<'_> {
             parts.reports.push(one.report);
             parts.gauges.extend(one.gauged.gauges);
             for note in one.gauged.notes {
-                self.context.verbose(0, &format!("warning: {note}"));
+                self.context.notice(&format!("warning: {note}"));
             }
         }
         parts

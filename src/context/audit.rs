@@ -312,7 +312,7 @@ pub(super) fn stop_signal() -> impl Future<Output = Exit> {
     }
 }
 
-#[allow(clippy::exit, reason = "the signal would have ended the process; its records are written")]
+#[expect(clippy::exit, reason = "the signal would have ended the process; its records are written")]
 fn end(exit: Exit) {
     std::process::exit(i32::from(exit.0));
 }

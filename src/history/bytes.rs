@@ -18,7 +18,7 @@ impl Out {
     }
 
     /// Seven bits a byte, the lowest first.
-    #[allow(clippy::cast_possible_truncation, reason = "seven bits fit a byte")]
+    // Seven bits fit a byte.
     pub fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
@@ -156,12 +156,12 @@ impl<'a> In<'a> {
 }
 
 /// Small numbers of either sign become small numbers.
-#[allow(clippy::cast_sign_loss, reason = "the bits are meant")]
+// The bits are meant.
 pub(super) fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
 
-#[allow(clippy::cast_possible_wrap, reason = "the bits are meant")]
+// The bits are meant.
 pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }

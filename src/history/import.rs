@@ -288,7 +288,7 @@ impl Columns {
                 text.parse().map_err(|_| format!("\"{}\" is no HTTP status", text.escape_debug()))
             })
             .transpose()?;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+        // Checked above.
         Ok(Foreign {
             server: names.name(server),
             at: instant(at).ok_or_else(|| format!("\"{}\" is no time", at.escape_debug()))?,
@@ -330,7 +330,7 @@ fn instant(text: &str) -> Option<Timestamp> {
         Ok(seconds) => seconds,
         Err(_) => return text.parse().ok(),
     };
-    #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+    // A float is clamped by the cast.
     Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()
 }
 

@@ -128,13 +128,7 @@ impl Store {
         window: Window,
         mut visit: impl FnMut(Reading) -> Result<()> + Send,
     ) -> Result<()> {
-        let mut inner = self.inner().await?;
-        inner.begin(Mode::Read).await?;
-        let result = match inner.server(server).await {
-            Ok(row) => self.walk(&mut inner, &row, &window, Want::Runs, &mut visit).await,
-            Err(error) => Err(error),
-        };
-        inner.end(result).await
+        self.told_to(server, window, Want::Runs, &mut visit).await
     }
 
     /// The same without the ids of the runs, for whoever adds up: they are nil.
@@ -147,14 +141,8 @@ impl Store {
         window: Window,
         mut visit: impl FnMut(Reading) -> Result<()> + Send,
     ) -> Result<()> {
-        let mut inner = self.inner().await?;
-        inner.begin(Mode::Read).await?;
         let mut visit = |Anonymous(reading): Anonymous| visit(reading);
-        let result = match inner.server(server).await {
-            Ok(row) => self.walk(&mut inner, &row, &window, Want::Samples, &mut visit).await,
-            Err(error) => Err(error),
-        };
-        inner.end(result).await
+        self.told_to(server, window, Want::Samples, &mut visit).await
     }
 
     /// Visits when and how a server was, as [`readings`](Store::readings) does, and unpacks no sample.
@@ -167,10 +155,21 @@ impl Store {
         window: Window,
         mut visit: impl FnMut(Point) -> Result<()> + Send,
     ) -> Result<()> {
+        self.told_to(server, window, Want::Points, &mut visit).await
+    }
+
+    /// A walk in a transaction of its own.
+    async fn told_to<T: Told>(
+        &self,
+        server: &str,
+        window: Window,
+        want: Want,
+        visit: &mut (dyn FnMut(T) -> Result<()> + Send),
+    ) -> Result<()> {
         let mut inner = self.inner().await?;
         inner.begin(Mode::Read).await?;
         let result = match inner.server(server).await {
-            Ok(row) => self.walk(&mut inner, &row, &window, Want::Points, &mut visit).await,
+            Ok(row) => self.walk(&mut inner, &row, &window, want, visit).await,
             Err(error) => Err(error),
         };
         inner.end(result).await

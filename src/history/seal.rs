@@ -76,8 +76,9 @@ impl Store {
         while !self.claim().await? {
             if Instant::now() >= deadline {
                 let message = format!("somebody else is at work on the history in {}", self.place);
-                return Err(Error::new(ErrorKind::Resumable, message)
-                    .hint("an import or a compaction is under way: try again when it is done"));
+                return Err(Error::new(ErrorKind::Resumable, message).hint(
+                    "an import, or a check that packs what is over: try again when it is done",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

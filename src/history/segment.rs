@@ -165,12 +165,12 @@ fn sum_of_phases(sample: &CodedSample) -> u64 {
     sample.phases.iter().fold(0, |sum, phase| sum.wrapping_add(phase.saturating_sub(1)))
 }
 
-#[allow(clippy::cast_possible_wrap, reason = "it wraps back when it is read")]
+// It wraps back when it is read.
 fn differs(is: u64, expected: u64) -> i64 {
     is.wrapping_sub(expected) as i64
 }
 
-#[allow(clippy::cast_sign_loss, reason = "it wraps back when it is read")]
+// It wraps back when it is read.
 fn restored(differs: i64, expected: u64) -> u64 {
     expected.wrapping_add(differs as u64)
 }

@@ -202,7 +202,7 @@ fn millis<S: Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(round(*ms))
 }
 
-#[allow(clippy::ref_option, reason = "serde hands a reference to the field")]
+// Serde hands a reference to the field.
 fn opt_millis<S: Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ms {
         Some(ms) => serializer.serialize_some(&round(*ms)),

@@ -189,11 +189,7 @@ pub fn to_millis(at: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float is clamped by the cast"
-)]
+// A float is clamped by the cast.
 fn micros(ms: f64) -> u64 {
     (ms * 1000.0).round() as u64
 }

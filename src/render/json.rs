@@ -40,7 +40,7 @@ pub fn yaml<T: Serialize>(value: &T) -> Result<String> {
     Ok(text)
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
 fn fault(error: serde_json::Error) -> Error {
     Error::internal(format!("cannot write JSON: {error}"))
 }

@@ -15,7 +15,7 @@ pub(super) fn render(run: &CheckRun) -> String {
         "fhirctl_run_timestamp_seconds",
         "When the run was judged, in seconds since 1970.",
         |family| {
-            #[allow(clippy::cast_precision_loss, reason = "exact until the year 287396")]
+            // Exact until the year 287396.
             family.sample(&[], run.generated_at.as_millisecond() as f64 / 1000.0);
         },
     );
@@ -74,7 +74,7 @@ fn servers(page: &mut Page, run: &CheckRun) {
         "probe_ssl_earliest_cert_expiry",
         "When the server's certificate ends, in seconds since 1970.",
         |family| {
-            #[allow(clippy::cast_precision_loss, reason = "seconds of this age are exact")]
+            // Seconds of this age are exact.
             each(family, &|report| {
                 report.certificate.as_ref().map(|c| c.not_after.as_second() as f64)
             });
@@ -185,7 +185,7 @@ fn checks(page: &mut Page, run: &CheckRun) {
         "probe_http_uncompressed_body_length",
         "Bytes of the answer's body after decompression.",
         |family| {
-            #[allow(clippy::cast_precision_loss, reason = "bodies are bounded")]
+            // Bodies are bounded.
             each(family, &|check| check.http.as_ref().map(|http| http.body_bytes as f64));
         },
     );
@@ -210,7 +210,7 @@ fn first(
         .map(|ms| ms / 1000.0)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of servers and findings")]
+// Counts of servers and findings.
 fn number(count: usize) -> f64 {
     count as f64
 }

@@ -91,7 +91,7 @@ pub fn expected_interval(server: &Server) -> Option<i64> {
         Schedule::Every(every) => i64::try_from(every.as_millis()).ok().filter(|ms| *ms > 0),
         Schedule::Cron { expression, .. } => {
             let runs = runs_per_day(expression).filter(|runs| *runs > 0.0)?;
-            #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+            // A float is clamped by the cast.
             let ms = (DAY_MS as f64 / runs).round() as i64;
             Some(ms.max(1))
         }

@@ -89,7 +89,7 @@ impl Share {
             return Err("a share is a number above 0 and not above 1, such as 0.2".into());
         }
         let millionths = (fraction * f64::from(WHOLE)).round().clamp(1.0, f64::from(WHOLE));
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped above
+        // Clamped above.
         Ok(Share(millionths as u32))
     }
 

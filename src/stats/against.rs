@@ -46,7 +46,7 @@ pub fn against(pairs: &[(f64, f64)]) -> Option<Against> {
     if known.len() < LEAST_PAIRS || range <= 0.0 || !range.is_finite() {
         return None;
     }
-    #[allow(clippy::cast_possible_truncation, reason = "a share of the steps")]
+    // A share of the steps.
     let steps = |load: f64| ((load - load_min) / range * STEPS).round() as i64;
     let points: Vec<(i64, f64)> =
         known.iter().map(|(load, figure)| (steps(*load), *figure)).collect();

@@ -114,7 +114,7 @@ pub fn ahead(points: &[(i64, f64)], now: i64, until: i64) -> Vec<Ahead> {
 }
 
 /// Where a line with a slope meets the limit; `now` when it is beyond it.
-#[allow(clippy::cast_possible_truncation, reason = "the distance is below the horizon")]
+// The distance is below the horizon.
 fn meeting(line: &Line, slope: f64, limit: Limit, now: i64, horizon: i64) -> Option<i64> {
     let toward = match limit.side {
         Side::Above => 1.0,

@@ -172,7 +172,7 @@ pub fn exact_quantile(sorted: &[u64], q: f64) -> Option<f64> {
 /// `q` is taken as a decimal of nine places, since 0.07 × 100 is a little above 7 in binary fractions
 /// and would give the rank 8. `None` when there are no values, or `q` is not from 0 to 1.
 #[must_use]
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "q is from 0 to 1")]
+// `q` is from 0 to 1.
 pub fn rank(q: f64, count: u64) -> Option<u64> {
     const PLACES: u128 = 1_000_000_000;
     if count == 0 || !(0.0..=1.0).contains(&q) {

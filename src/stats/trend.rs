@@ -216,7 +216,7 @@ fn variance(series: &[(i64, f64)]) -> f64 {
 }
 
 /// Sen's interval: the slopes whose ranks lie Z standard deviations of S around the middle.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is clamped")]
+// A rank is clamped.
 fn interval(slopes: &mut [f64], variance: f64) -> (f64, f64) {
     let pairs = slopes.len() as f64;
     let c = Z * variance.max(0.0).sqrt();

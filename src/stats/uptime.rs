@@ -109,7 +109,7 @@ impl Rule {
     /// The longest that a reading may hold: who wants a window to the last second hands in what was
     /// read this long before it and behind it as well.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+    // A float is clamped by the cast.
     pub fn reach_ms(&self) -> i64 {
         let interval = self.interval_ms.max(0);
         let reach = (interval as f64 * self.tolerance).floor() as i64;

@@ -13,7 +13,7 @@ pub fn duration(ms: f64) -> String {
     } else if ms < 119_950.0 {
         format!("{:.1} s", ms / 1000.0)
     } else {
-        #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+        // A float is clamped by the cast.
         length(ms.round() as i64)
     }
 }

@@ -155,7 +155,6 @@ fn evidence(check: &Observation) -> Vec<(&'static str, Cell)> {
         let skew = match http.clock_skew_ms {
             Some(skew) if skew.unsigned_abs() >= 2000 => {
                 let side = if skew > 0 { "ahead of" } else { "behind" };
-                #[allow(clippy::cast_precision_loss, reason = "for reading")]
                 let distance = duration(skew.unsigned_abs() as f64);
                 format!(", our clock is {distance} {side} it")
             }
@@ -164,7 +163,6 @@ fn evidence(check: &Observation) -> Vec<(&'static str, Cell)> {
         facts.push(("server's time", format!("{date}{skew}").into()));
     }
     if let Some(ms) = http.retry_after_ms {
-        #[allow(clippy::cast_precision_loss, reason = "for reading")]
         facts.push(("retry after", duration(ms as f64).into()));
     }
     facts

@@ -356,7 +356,7 @@ async fn from_prometheus(
             let status = if value >= 1.0 { Status::Healthy } else { Status::Critical };
             let code = usual_code(status);
             let seconds = took.get(&at).copied().unwrap_or(0.0).clamp(0.0, 1e6);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+            // Clamped.
             Some(Foreign {
                 server: name.into(),
                 at: Timestamp::from_millisecond(at).ok()?,
@@ -421,7 +421,7 @@ async fn ask(
         .hint("narrow it with --match, such as --match 'instance=\"ehr\",job=\"blackbox\"'"));
     }
     let Some(series) = series.pop() else { return Ok(Vec::new()) };
-    #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+    // A float is clamped by the cast.
     let point =
         |(at, value): (f64, String)| Some(((at * 1000.0).round() as i64, value.parse().ok()?));
     Ok(series.values.into_iter().filter_map(point).collect())

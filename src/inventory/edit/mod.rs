@@ -127,7 +127,7 @@ pub fn document(text: &str) -> Result<Value> {
 ///
 /// # Errors
 /// When the text is no YAML. Says nothing more: the text may hold a secret.
-#[allow(clippy::result_unit_err, reason = "the parser's words could quote a secret")]
+#[expect(clippy::result_unit_err, reason = "the parser's words could quote a secret")]
 pub fn parse_value(text: &str) -> Result<Value, ()> {
     let options = serde_yaml::options! {
         strict_booleans: true,

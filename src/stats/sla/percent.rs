@@ -103,11 +103,7 @@ impl<'de> Deserialize<'de> for Percent {
         if !(0.0..=100.0).contains(&percent) {
             return Err(serde::de::Error::custom("a percentage is from 0 to 100"));
         }
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is within range"
-        )]
+        // It is within range.
         let parts = (percent * ONE as f64).round() as u64;
         Ok(Percent(parts))
     }

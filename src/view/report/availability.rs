@@ -32,7 +32,7 @@ pub fn output(head: Head, all: Vec<Availability>) -> Output {
             availability.tone = Tone::Unknown;
         }
         let mean = |ms: Option<f64>| match ms {
-            #[allow(clippy::cast_possible_truncation, reason = "a float is clamped by the cast")]
+            // A float is clamped by the cast.
             Some(ms) => lasting(ms.round() as i64),
             None => Cell::nothing(),
         };
