@@ -139,13 +139,20 @@ if [ -n "$bin" ]; then
         [ ! -e "$data/$day.csv" ] || tail -n +2 "$data/$day.csv" >>"$desk/ten.csv"
     done
     rows=$(($(wc -l <"$desk/ten.csv") - 1))
-    measured "$fhirctl" -i "$data/servers.yaml" --no-progress --history "postgres://bench@127.0.0.1:$pg_port/postgres" history import "$desk/ten.csv"
-    pg_ours=$took
-    sql -c "COPY (SELECT * FROM fhirctl.reading) TO STDOUT BINARY" >"$desk/rows.bin"
-    sql -c "CREATE TABLE copied (LIKE fhirctl.reading); CREATE INDEX ON copied (server, position); CHECKPOINT"
-    begun=$(now_ms)
-    sql -c "COPY copied FROM STDIN BINARY" <"$desk/rows.bin"
-    pg_copy=$(($(now_ms) - begun))
+    # In turns, and the least of each: who writes first makes PostgreSQL lay out its write-ahead log.
+    pg_ours=999999999
+    pg_copy=999999999
+    for _ in 1 2 3; do
+        sql -c "SET client_min_messages = warning; DROP SCHEMA IF EXISTS fhirctl CASCADE; CHECKPOINT"
+        measured "$fhirctl" -i "$data/servers.yaml" --no-progress --history "postgres://bench@127.0.0.1:$pg_port/postgres" history import "$desk/ten.csv"
+        [ "$took" -ge "$pg_ours" ] || pg_ours=$took
+        sql -c "COPY (SELECT * FROM fhirctl.reading) TO STDOUT BINARY" >"$desk/rows.bin"
+        sql -c "SET client_min_messages = warning; DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE fhirctl.reading); CREATE INDEX ON copied (server, position); CHECKPOINT"
+        begun=$(now_ms)
+        sql -c "COPY copied FROM STDIN BINARY" <"$desk/rows.bin"
+        lasted=$(($(now_ms) - begun))
+        [ "$lasted" -ge "$pg_copy" ] || pg_copy=$lasted
+    done
     printf 'postgres %d rows: fhirctl %d a second, COPY %d a second\n' "$rows" $((rows * 1000 / pg_ours)) $((rows * 1000 / pg_copy))
     judge "COPY's time, of ours (0.7 of its speed)" "$(ratio "$pg_ours" "$pg_copy")" 1.43 x
 else

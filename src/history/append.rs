@@ -1,14 +1,13 @@
 //! Writing a run: encoded first, then one transaction.
 
-use std::borrow::{Borrow, Cow};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::coded::Coded;
-use super::db::{Batch, BatchRow, on};
+use super::batch::Batch;
+use super::db::on;
 use super::words::{Words, bounded};
 use super::{Inner, Store};
 use crate::model::{Error, Origin, Reading, Result};
@@ -37,7 +36,7 @@ impl Store {
         let readings: Vec<Cow<'_, Reading>> = readings.iter().map(bounded).collect();
         let missing = inner.words.missing(readings.iter().map(AsRef::as_ref));
         inner.number(missing).await?;
-        let batch = batch(run, &readings, &inner.words)?;
+        let batch = Batch::of(run, &readings, &inner.words)?;
         on!(&mut inner.db, db => db.append(batch).await).map(drop)
     }
 
@@ -60,26 +59,25 @@ impl Appender<'_> {
     ///
     /// # Errors
     /// As [`Store::append`], for either of them.
-    pub async fn push(&mut self, run: Run, readings: Vec<Reading>) -> Result<()> {
-        let kept = |reading: Reading| match bounded(&reading) {
-            Cow::Owned(bounded) => bounded,
-            Cow::Borrowed(_) => reading,
-        };
-        let readings: Vec<Reading> = readings.into_iter().map(kept).collect();
-        let missing = self.words.missing(&readings);
-        if !missing.is_empty() {
-            self.write().await?;
+    pub async fn push(&mut self, run: Run, mut readings: Vec<Reading>) -> Result<()> {
+        loop {
+            let (run, words) = (run.clone(), Arc::clone(&self.words));
+            let ready = tokio::task::spawn_blocking(move || ready(&run, readings, &words));
+            let (written, ready) = tokio::join!(self.write(), ready);
+            written?;
+            let broken = |error| Error::internal(format!("encoding readings broke off: {error}"));
+            let missing;
+            (readings, missing) = match ready.map_err(broken)?? {
+                Ready::Encoded(batch) => {
+                    self.waiting = Some(batch);
+                    return Ok(());
+                }
+                Ready::Missing(readings, words) => (readings, words),
+            };
             let mut inner = self.store.inner().await?;
             inner.number(missing).await?;
             self.words = Arc::new(inner.words.clone());
         }
-        let words = Arc::clone(&self.words);
-        let ready = tokio::task::spawn_blocking(move || batch(&run, &readings, &words));
-        let (written, ready) = tokio::join!(self.write(), ready);
-        written?;
-        let broken = |error| Error::internal(format!("encoding readings broke off: {error}"));
-        self.waiting = Some(ready.map_err(broken)??);
-        Ok(())
     }
 
     /// Writes what is left.
@@ -97,6 +95,27 @@ impl Appender<'_> {
     }
 }
 
+/// What came of making readings ready.
+enum Ready {
+    Encoded(Batch),
+    /// These words have no number yet.
+    Missing(Vec<Reading>, Vec<String>),
+}
+
+fn ready(run: &Run, mut readings: Vec<Reading>, words: &Words) -> Result<Ready> {
+    for reading in &mut readings {
+        if let Cow::Owned(bounded) = bounded(reading) {
+            *reading = bounded;
+        }
+    }
+    let missing = words.missing(&readings);
+    if missing.is_empty() {
+        Batch::of(run, &readings, words).map(Ready::Encoded)
+    } else {
+        Ok(Ready::Missing(readings, missing))
+    }
+}
+
 impl Inner {
     /// Gives words their numbers; they are sorted, each once.
     pub(super) async fn number(&mut self, missing: Vec<String>) -> Result<()> {
@@ -107,30 +126,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-fn batch<R: Borrow<Reading>>(run: &Run, readings: &[R], words: &Words) -> Result<Batch> {
-    let all = || readings.iter().map(Borrow::borrow);
-    let mut servers: BTreeMap<&str, usize> = all().map(|reading| (&*reading.server, 0)).collect();
-    for (nth, place) in servers.values_mut().enumerate() {
-        *place = nth;
-    }
-    let rows = all().map(|reading: &Reading| {
-        let coded = Coded::of(reading, 0, words)?;
-        Some(BatchRow {
-            server: servers.get(&*reading.server).copied()?,
-            at: coded.at,
-            text: reading.text(),
-            body: coded.to_bytes(),
-        })
-    });
-    let rows = rows.collect::<Option<Vec<_>>>();
-    Ok(Batch {
-        run: run.id,
-        at: run.at.as_millisecond(),
-        vantage: run.vantage.as_deref().map(str::to_owned),
-        origin: run.origin.as_str(),
-        rows: rows.ok_or_else(|| Error::internal("a word of a reading has no number"))?,
-        servers: servers.into_keys().map(str::to_owned).collect(),
-    })
 }

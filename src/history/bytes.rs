@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use zstd::bulk::{Compressor, Decompressor};
 
 /// Writes to the end of a buffer.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Out(pub Vec<u8>);
 
 impl Out {

@@ -122,8 +122,7 @@ impl Coded {
     }
 
     /// Everything but `at` and the run, which are columns.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Out(Vec::with_capacity(24 + self.samples.len() * 64));
+    pub fn write(&self, out: &mut Out) {
         out.byte(FORM);
         out.byte(flags(self.origin, self.state, self.status));
         out.byte(party_number(self.party));
@@ -144,10 +143,9 @@ impl Coded {
             out.number(sample.wire);
             out.number(sample.issue);
             if let Some(detail) = &sample.detail {
-                write_detail(&mut out, detail);
+                write_detail(out, detail);
             }
         }
-        out.0
     }
 
     pub fn from_bytes(at: i64, run: i64, bytes: &[u8]) -> Option<Coded> {
@@ -311,12 +309,18 @@ mod tests {
     use super::*;
     use crate::history::arbitrary::{reading, words_of};
 
+    fn bytes_of(coded: &Coded) -> Vec<u8> {
+        let mut out = Out::default();
+        coded.write(&mut out);
+        out.0
+    }
+
     proptest! {
         #[test]
         fn a_row_reads_back_as_it_was_written(reading in reading()) {
             let words = words_of([&reading]);
             let coded = Coded::of(&reading, 7, &words).unwrap();
-            let back = Coded::from_bytes(coded.at, 7, &coded.to_bytes()).unwrap();
+            let back = Coded::from_bytes(coded.at, 7, &bytes_of(&coded)).unwrap();
             prop_assert_eq!(back.reading(&reading.server, reading.run, &words).unwrap(), reading);
         }
 
@@ -328,7 +332,7 @@ mod tests {
             noise in prop::collection::vec(any::<u8>(), 0..60),
         ) {
             let _ = Coded::from_bytes(0, 0, &noise);
-            let mut bytes = Coded::of(&reading, 7, &words_of([&reading])).unwrap().to_bytes();
+            let mut bytes = bytes_of(&Coded::of(&reading, 7, &words_of([&reading])).unwrap());
             let at = (bytes.len() as f64 * cut) as usize;
             let _ = Coded::from_bytes(0, 0, &bytes[..at]);
             bytes[at] = byte;

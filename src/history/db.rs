@@ -2,8 +2,6 @@
 //!
 //! Everything that decides anything is above this, so that both engines tell the same.
 
-use uuid::Uuid;
-
 use super::chain::Head;
 use super::postgres::Postgres;
 use super::roll_up::REACH;
@@ -93,28 +91,6 @@ pub(super) struct SegmentRow {
     pub first_run: i64,
     pub before: Head,
     pub after: Head,
-}
-
-/// A batch on its way into the database, encoded but for its place in the chain.
-#[derive(Clone, Debug)]
-pub(super) struct Batch {
-    pub run: Uuid,
-    /// When it is said to be written.
-    pub at: i64,
-    pub vantage: Option<String>,
-    pub origin: &'static str,
-    /// Distinct, sorted by name.
-    pub servers: Vec<String>,
-    pub rows: Vec<BatchRow>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct BatchRow {
-    /// Which of the batch's servers.
-    pub server: usize,
-    pub at: i64,
-    pub text: String,
-    pub body: Vec<u8>,
 }
 
 /// A server as a batch changes it.

@@ -1,9 +1,10 @@
 //! Readings out of a table that another program wrote.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -51,7 +52,7 @@ pub struct Survey {
 /// for too many rows that are in no order.
 pub fn survey_csv(input: impl Read, server: Option<&str>, now: Timestamp) -> Result<Survey> {
     let mut survey = Survey { in_order: true, ..Survey::default() };
-    let mut newest: HashMap<Arc<str>, Timestamp> = HashMap::new();
+    let mut newest: HashMap<Arc<str>, Timestamp> = HashMap::default();
     let (unread, rows) = table(input, server)?;
     survey.unread = unread;
     for row in rows {
@@ -314,13 +315,14 @@ pub fn usual_code(status: Status) -> Option<Code> {
 }
 
 fn status_of(text: &str) -> Option<Status> {
-    match text.to_ascii_lowercase().as_str() {
-        "healthy" | "up" | "true" | "1" | "1.0" | "ok" => Some(Status::Healthy),
-        "warning" | "degraded" => Some(Status::Warning),
-        "critical" | "down" | "false" | "0" | "0.0" => Some(Status::Critical),
-        "unknown" => Some(Status::Unknown),
-        _ => None,
-    }
+    const WORDS: [(Status, &[&str]); 4] = [
+        (Status::Healthy, &["healthy", "up", "true", "1", "1.0", "ok"]),
+        (Status::Warning, &["warning", "degraded"]),
+        (Status::Critical, &["critical", "down", "false", "0", "0.0"]),
+        (Status::Unknown, &["unknown"]),
+    ];
+    let is_one = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    WORDS.iter().find(|(_, words)| is_one(words)).map(|(status, _)| *status)
 }
 
 /// RFC 3339, or seconds since the epoch.
@@ -353,13 +355,16 @@ impl Assembler {
             open.push(row);
             return None;
         }
-        reading(std::mem::replace(open, vec![row]))
+        let whole = reading(open.drain(..));
+        open.push(row);
+        whole
     }
 
     /// The last reading of each server.
     #[must_use]
     pub fn finish(self) -> Vec<Reading> {
-        let mut rest: Vec<Reading> = self.open.into_values().filter_map(reading).collect();
+        let mut rest: Vec<Reading> =
+            self.open.into_values().filter_map(|rows| reading(rows.into_iter())).collect();
         rest.sort_by(|a, b| (a.at, &a.server).cmp(&(b.at, &b.server)));
         rest
     }
@@ -376,14 +381,16 @@ pub fn assemble(rows: Vec<Foreign>) -> Vec<Reading> {
     for row in rows {
         grouped.entry((row.server.clone(), row.at.as_millisecond())).or_default().push(row);
     }
-    grouped.into_values().filter_map(reading).collect()
+    grouped.into_values().filter_map(|rows| reading(rows.into_iter())).collect()
 }
 
 /// The reading of the rows of one server and instant; its run is whoever's writes it.
-fn reading(rows: Vec<Foreign>) -> Option<Reading> {
-    let first = rows.first()?;
+fn reading(mut rows: impl ExactSizeIterator<Item = Foreign>) -> Option<Reading> {
+    let mut samples = Vec::with_capacity(rows.len());
+    let first = rows.next()?;
     let (server, at) = (first.server.clone(), crate::model::reading::to_millis(first.at));
-    let samples: Vec<Sample> = rows.into_iter().map(sample).collect();
+    samples.push(sample(first));
+    samples.extend(rows.map(sample));
     let worst = samples.iter().rev().max_by_key(|sample| sample.status.rank());
     Some(Reading {
         server,

@@ -16,6 +16,7 @@
 //! from both are the same.
 
 mod append;
+mod batch;
 mod bytes;
 pub mod chain;
 mod chained;

@@ -1,8 +1,10 @@
 //! The table of words: names of checks, codes, issue types and places, each kept once.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::model::{Detail, Reading, Sample};
 

@@ -1,6 +1,6 @@
 //! `history import`: what another program has seen, so that history does not start from nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use foldhash::{HashMap, HashSet};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::command::report::window::WindowArgs;
-use crate::context::{Context, Outcome, Progress};
+use crate::context::{Context, Outcome};
 use crate::history::{
     Assembler, Foreign, Run, Store, Survey, assemble, rows_csv, survey_csv, usual_code,
 };
@@ -211,14 +212,20 @@ fn spooled() -> Result<File> {
     Ok(file)
 }
 
+/// What history has of a server, and what came of the import.
+#[derive(Default)]
+struct Course {
+    /// The newest instant, in milliseconds since the epoch.
+    end: Option<i64>,
+    new: u64,
+    known: u64,
+}
+
 /// Appends what is not there yet; server, how many, and how many were known.
 async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(String, u64, u64)>> {
-    let mut counts: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
-    let mut ends: HashMap<String, i64> = store
-        .servers()
-        .await?
-        .into_iter()
-        .filter_map(|known| Some((known.name, known.last_at?)))
+    let servers = store.servers().await?.into_iter();
+    let mut courses: HashMap<Arc<str>, Course> = servers
+        .map(|known| (known.name.into(), Course { end: known.last_at, ..Course::default() }))
         .collect();
     let length = match &rows {
         Rows::Held { rows, .. } => rows.len(),
@@ -230,69 +237,70 @@ async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(Strin
     let reader = tokio::task::spawn_blocking(move || rows.send(&sender));
     let mut appender = store.appender();
     while let Some(part) = parts.recv().await {
-        let part = new_of(store, part?, &mut ends, &mut counts, &progress).await?;
+        let mut part = part?;
+        let taken = part.iter().map(|reading| reading.samples.len()).sum();
+        keep_new(store, &mut part, &mut courses).await?;
         if let Some(first) = part.first() {
             let (id, at) = (first.run, context.clock.now());
             let run = Run { id, at, vantage: None, origin: Origin::Import };
             appender.push(run, part).await?;
         }
+        progress.advance(taken);
     }
     appender.finish().await?;
     reader.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
     progress.finish();
-    Ok(counts.into_iter().map(|(name, (new, known))| (name.to_string(), new, known)).collect())
+    let mut counts: Vec<_> = courses
+        .into_iter()
+        .filter(|(_, course)| course.new + course.known > 0)
+        .map(|(name, course)| (name.to_string(), course.new, course.known))
+        .collect();
+    counts.sort_unstable();
+    Ok(counts)
 }
 
-/// The readings of a part that history does not have, as those of a new run. `ends` are the newest instants
-/// by server that it has.
-async fn new_of(
+/// Leaves those readings of a part that history does not have, as those of a new run.
+async fn keep_new(
     store: &Store,
-    part: Vec<Reading>,
-    ends: &mut HashMap<String, i64>,
-    counts: &mut BTreeMap<Arc<str>, (u64, u64)>,
-    progress: &Progress,
-) -> Result<Vec<Reading>> {
-    let known = known(store, &part, ends).await?;
+    part: &mut Vec<Reading>,
+    courses: &mut HashMap<Arc<str>, Course>,
+) -> Result<()> {
+    let known = known(store, part, courses).await?;
     let id = Uuid::new_v4();
-    let mut fresh = Vec::with_capacity(part.len());
-    for mut reading in part {
-        progress.advance(reading.samples.len());
+    part.retain_mut(|reading| {
         let at = reading.at.as_millisecond();
-        let count = match counts.get_mut(&reading.server) {
-            Some(count) => count,
-            None => counts.entry(reading.server.clone()).or_default(),
+        let course = match courses.get_mut(&reading.server) {
+            Some(course) => course,
+            None => courses.entry(reading.server.clone()).or_default(),
         };
         if !known.is_empty() && known.contains(&(reading.server.clone(), at)) {
-            count.1 += 1;
-            continue;
+            course.known += 1;
+            return false;
         }
-        count.0 += 1;
-        match ends.get_mut(&*reading.server) {
-            Some(end) => *end = at.max(*end),
-            None => drop(ends.insert(reading.server.to_string(), at)),
-        }
+        course.new += 1;
+        course.end = course.end.max(Some(at));
         reading.run = id;
-        fresh.push(reading);
-    }
-    Ok(fresh)
+        true
+    });
+    Ok(())
 }
 
 /// Those instants of a part that history has already.
 async fn known(
     store: &Store,
     part: &[Reading],
-    ends: &HashMap<String, i64>,
+    courses: &HashMap<Arc<str>, Course>,
 ) -> Result<HashSet<(Arc<str>, i64)>> {
     let mut ranges: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
     for reading in part {
         let at = reading.at.as_millisecond();
         // What lies behind all that is there is new.
-        if ends.get(&*reading.server).is_some_and(|end| at <= *end) {
+        if courses.get(&reading.server).is_some_and(|course| Some(at) <= course.end) {
             let range = ranges.entry(reading.server.clone()).or_insert((at, at));
             *range = (range.0.min(at), range.1.max(at));
         }
     }
-    let mut found = HashSet::new();
+    let mut found = HashSet::default();
     for (server, (from, to)) in ranges {
         store
             .points(&server, from..to + 1, |point| {

@@ -11,9 +11,10 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Postgres, Raw, head, open, trouble};
+use super::{Params, Postgres, Raw, head, open, trouble};
+use crate::history::batch::Batch;
 use crate::history::chain;
-use crate::history::db::{Advance, Batch, Fresh, RawRow, ServerRow};
+use crate::history::db::{Advance, Fresh, RawRow, ServerRow};
 use crate::model::{Error, Result};
 
 /// The columns of a server, with what follows.
@@ -131,29 +132,33 @@ impl Postgres {
 
     async fn attempt(&mut self, batch: &Batch) -> Raw<Attempt> {
         let line = &mut self.line;
-        // As in `begin`.
-        self.in_transaction = true;
-        line.client.batch_execute("BEGIN").await?;
-        // Waits for another writer of the same run, until that one has come through or given up.
-        let run = line
-            .query(
+        let new_run = line
+            .statement(
                 "INSERT INTO run (id, at, vantage, origin) VALUES ($1::text::uuid, $2, $3, $4) \
                  ON CONFLICT DO NOTHING RETURNING seq",
-                &[&batch.run.to_string(), &batch.at, &batch.vantage, &batch.origin],
             )
             .await?;
+        let servers =
+            line.statement(servers!("WHERE name = ANY($1::text[]) ORDER BY id FOR UPDATE")).await?;
+        // As in `begin`.
+        self.in_transaction = true;
+        // They go out in this order, and none waits for an answer: the INSERT waits for another writer of
+        // the same run, until that one has come through or given up, and only then are servers locked.
+        let (id, client) = (batch.run.to_string(), &line.client);
+        let of_run: Params<'_> = &[&id, &batch.at, &batch.vantage, &batch.origin];
+        let names: Params<'_> = &[&batch.servers];
+        let ((), run, rows) = tokio::try_join!(
+            biased;
+            client.batch_execute("BEGIN"),
+            client.query(&new_run, of_run),
+            client.query(&servers, names),
+        )?;
         let Some(run) = run.first() else {
-            line.client.batch_execute("ROLLBACK").await?;
+            client.batch_execute("ROLLBACK").await?;
             self.in_transaction = false;
             return Ok(Attempt::Known);
         };
         let run: i64 = run.try_get(0)?;
-        let rows = line
-            .query(
-                servers!("WHERE name = ANY($1::text[]) ORDER BY id FOR UPDATE"),
-                &[&batch.servers],
-            )
-            .await?;
         let mut known: BTreeMap<String, Advance> = BTreeMap::new();
         for row in &rows {
             let row = server_row(row)?;
@@ -162,7 +167,7 @@ impl Postgres {
         let missing: Vec<String> =
             batch.servers.iter().filter(|name| !known.contains_key(*name)).cloned().collect();
         if !missing.is_empty() {
-            line.client.batch_execute("ROLLBACK").await?;
+            client.batch_execute("ROLLBACK").await?;
             self.in_transaction = false;
             return Ok(Attempt::Missing(missing));
         }
@@ -185,9 +190,9 @@ impl Postgres {
         // Signature, flags, and no extension of the header.
         bytes.put_slice(b"PGCOPY\n\xff\r\n\0");
         bytes.put_slice(&[0; 8]);
-        for row in &batch.rows {
+        for row in batch.rows() {
             let Some(advance) = servers.get_mut(row.server) else { continue };
-            let position = advance.take(row.at, &row.text);
+            let position = advance.take(row.at, row.text);
             bytes.put_i16(7);
             let newest = advance.server.last_at.unwrap_or(row.at);
             for number in [advance.server.id, position, run, row.at, batch.at, newest] {
@@ -195,7 +200,7 @@ impl Postgres {
                 bytes.put_i64(number);
             }
             bytes.put_i32(i32::try_from(row.body.len()).unwrap_or(i32::MAX));
-            bytes.put_slice(&row.body);
+            bytes.put_slice(row.body);
             if bytes.len() > CHUNK {
                 sink.send(bytes.split().freeze()).await?;
             }

@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::{Sqlite, rollback, trouble};
+use crate::history::batch::Batch;
 use crate::history::chain;
-use crate::history::db::{Advance, Batch, Fresh, RawRow, ServerRow};
+use crate::history::db::{Advance, Fresh, RawRow, ServerRow};
 use crate::model::Result;
 
 const SERVER: &str = "SELECT id, name, born, head, written, kept, kept_head, tail, first_at, last_at, removed_at, \
@@ -229,9 +230,9 @@ fn append(connection: &Connection, batch: &Batch) -> rusqlite::Result<bool> {
         "INSERT INTO reading (server, prev, position, run, at, written, newest, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    for row in &batch.rows {
+    for row in batch.rows() {
         let Some(advance) = servers.get_mut(row.server) else { continue };
-        let position = advance.take(row.at, &row.text);
+        let position = advance.take(row.at, row.text);
         let server = &mut advance.server;
         insert.execute(params![
             server.id,

@@ -1,10 +1,10 @@
 //! The text of a reading: what hash chains are made of, written and read.
 
-use std::fmt::Write as _;
 use std::str::{FromStr, Split};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use uuid::Uuid;
 
 use super::{Detail, Origin, Phases, Reading, Sample};
@@ -17,21 +17,27 @@ impl Reading {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(160 + self.samples.len() * 120);
-        let mut line = Line::new(&mut text, "r");
+        self.write_text(&mut text);
+        text
+    }
+
+    /// Writes its [`text`](Reading::text) behind another one.
+    pub fn write_text(&self, text: &mut String) {
+        let mut line = Line::new(text, "r");
         line.at(self.at);
-        line.word(self.origin.as_str());
-        line.word(self.state.as_str());
-        line.word(self.status.as_str());
+        line.term(self.origin.as_str());
+        line.term(self.state.as_str());
+        line.term(self.status.as_str());
         line.maybe(self.code.as_deref());
-        line.maybe(self.party.map(Party::as_str));
+        line.term(self.party.map_or("-", Party::as_str));
         line.number(Some(self.duration_us));
         line.end();
         for sample in &self.samples {
-            let mut line = Line::new(&mut text, "s");
+            let mut line = Line::new(text, "s");
             line.word(&sample.check);
-            line.word(sample.status.as_str());
+            line.term(sample.status.as_str());
             line.maybe(sample.code.as_deref());
-            line.maybe(sample.party.map(Party::as_str));
+            line.term(sample.party.map_or("-", Party::as_str));
             line.number(Some(u64::from(sample.counts)));
             line.number(Some(sample.attempts.into()));
             line.number(Some(sample.duration_us));
@@ -45,7 +51,7 @@ impl Reading {
             if sample.status != Status::Healthy
                 && let Some(detail) = &sample.detail
             {
-                let mut line = Line::new(&mut text, "d");
+                let mut line = Line::new(text, "d");
                 line.word(&detail.message);
                 line.maybe(detail.request_id.as_deref());
                 line.maybe(detail.server_request_id.as_deref());
@@ -53,7 +59,6 @@ impl Reading {
                 line.end();
             }
         }
-        text
     }
 
     /// Reads what [`text`](Reading::text) wrote; `None` for any other text. Run and vantage are not in
@@ -102,6 +107,12 @@ impl Line<'_> {
         Line(text)
     }
 
+    /// A term of ours, in which nothing has to be escaped.
+    fn term(&mut self, term: &str) {
+        self.0.push('|');
+        self.0.push_str(term);
+    }
+
     fn word(&mut self, word: &str) {
         self.0.push('|');
         if word == "-" {
@@ -126,20 +137,21 @@ impl Line<'_> {
     fn maybe(&mut self, word: Option<&str>) {
         match word {
             Some(word) => self.word(word),
-            None => self.0.push_str("|-"),
+            None => self.term("-"),
         }
     }
 
     fn at(&mut self, at: Timestamp) {
+        const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        self.0.push('|');
         // Writing to a text does not fail.
-        let _ = write!(self.0, "|{at:.3}");
+        let _ = MILLISECONDS.print_timestamp(&at, &mut *self.0);
     }
 
     fn number(&mut self, number: Option<u64>) {
         match number {
-            Some(digit @ 0..10) => self.0.extend(['|', char::from(b'0' + digit as u8)]),
-            Some(number) => drop(write!(self.0, "|{number}")),
-            None => self.0.push_str("|-"),
+            Some(number) => self.term(itoa::Buffer::new().format(number)),
+            None => self.term("-"),
         }
     }
 
