@@ -5,7 +5,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::model::{Origin, Party, Phases, Sample, State, Status};
-use crate::stats::sla::Credit;
+use crate::stats::sla::{Credit, Percent};
 use crate::stats::window::Period;
 
 const HOUR: i64 = 3_600_000;
