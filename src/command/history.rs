@@ -138,7 +138,8 @@ async fn prune(args: &PruneArgs, context: &Context, inventory: &Inventory) -> Re
         Retention { raw: Some(kept.raw), hourly: Some(kept.hourly), daily: Some(kept.daily) };
     let place = store.place().to_string();
     if args.dry_run {
-        return Ok(Outcome::printed(view::history::pruned(&place, &kept, None)));
+        let would = store.prunable(&retention, context.clock.now()).await?;
+        return Ok(Outcome::printed(view::history::pruned(&place, &kept, &would, true)));
     }
     super::confirm(context, &format!("Delete what is older than it is kept for in {place}?"))?;
     tidy(context, inventory, &store).await?;
@@ -146,5 +147,5 @@ async fn prune(args: &PruneArgs, context: &Context, inventory: &Inventory) -> Re
     context.audit().outcome(None, "history pruned", &result);
     let pruned = result?;
     store.vacuum().await?;
-    Ok(Outcome::printed(view::history::pruned(&place, &kept, Some(&pruned))))
+    Ok(Outcome::printed(view::history::pruned(&place, &kept, &pruned, false)))
 }

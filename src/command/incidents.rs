@@ -113,15 +113,17 @@ pub async fn run(args: &IncidentsArgs, context: &Context) -> Result<Outcome> {
 
 async fn list(args: &ListArgs, context: &Context) -> Result<Outcome> {
     let inventory = context.load_inventory()?;
-    let chosen = args.window.choose_past(context.clock.now())?;
+    let now = context.clock.now();
+    let chosen = args.window.choose_past(now)?;
     let servers = select(&inventory, &args.selector.selection())?;
     let store = context.look_at_history(&inventory).await?;
     let known = report::known(&store).await?;
     let mut all = Vec::new();
     for server in servers {
         let is_known = known.contains_key(&server.name);
-        let one =
-            report::availability(&store, server, is_known, chosen.window, &chosen.zone).await?;
+        let (window, zone) = (chosen.window, &chosen.zone);
+        let now = now.as_millisecond();
+        let one = report::availability(&store, server, is_known, window, zone, now).await?;
         all.extend(one.incidents);
     }
     all.retain(|outage| !args.unclosed || !outage.closed);

@@ -106,7 +106,7 @@ pub(super) async fn keep_gauges(context: &Context, store: &Store, gauges: &[Gaug
     }
     let patience = patience(context);
     let trouble = match tokio::time::timeout(patience, store.add_gauges(gauges)).await {
-        Ok(Ok(())) => return,
+        Ok(Ok(_)) => return,
         Ok(Err(error)) => error.message,
         Err(_) => format!("the history did not answer within {} ms", patience.as_millis()),
     };

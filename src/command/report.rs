@@ -187,7 +187,7 @@ pub async fn run(args: &ReportArgs, context: &Context) -> Result<Outcome> {
     }
     let (output, verdict) = desk.report(&args.kind, for_vendor).await?;
     if let Some(path) = &common.proof {
-        let proof = desk.proof(&args.kind).await?;
+        let proof = desk.proof(&args.kind, for_vendor).await?;
         replace_file(path, proof.print()?.as_bytes())?;
     }
     let verdict = match verdict {

@@ -28,7 +28,7 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<Outcome> {
     let now = context.clock.now();
     let mut all = Vec::with_capacity(servers.len());
     for server in servers {
-        all.push(standing(&store, server, known.contains_key(&server.name), now).await?);
+        all.push(standing(&store, server, known.get(&server.name), now).await?);
     }
     let exports = super::bulk_export::verbs::unfinished(context)?;
     let head = view::status::Head {

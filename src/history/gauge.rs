@@ -48,14 +48,14 @@ pub type GaugesAsked = HashMap<String, HashMap<Arc<str>, i64>>;
 const FRESH: i64 = 14 * DAY;
 
 impl Store {
-    /// Keeps gauges, all or none. A value that is there already is kept no second time, so whoever does
+    /// Keeps gauges, all or none, and tells how many values are new. A value that is there already is kept no second time, so whoever does
     /// not know whether a call succeeded repeats it.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn add_gauges(&self, gauges: &[Gauge]) -> Result<()> {
+    pub async fn add_gauges(&self, gauges: &[Gauge]) -> Result<u64> {
         if gauges.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let mut inner = self.inner().await?;
         let names: BTreeSet<&str> = gauges.iter().map(|gauge| &*gauge.name).collect();

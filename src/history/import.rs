@@ -9,8 +9,10 @@ use uuid::Uuid;
 
 use crate::model::{Code, Origin, Party, Phases, Reading, Sample, State, Status};
 
+mod gauges;
 mod table;
 
+pub use gauges::gauges_csv;
 pub use table::{Survey, rows_csv, survey_csv};
 
 /// One result that was taken elsewhere.
@@ -24,6 +26,31 @@ pub struct Foreign {
     pub party: Option<Party>,
     pub duration_us: u64,
     pub http_status: Option<u16>,
+    pub exported: Option<Box<Exported>>,
+}
+
+/// What only `history export` tells of a result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exported {
+    pub state: State,
+    pub counts: bool,
+    pub attempts: u32,
+    pub phases: Phases,
+    pub wire_bytes: u64,
+    pub issue: Option<Arc<str>>,
+}
+
+impl Default for Exported {
+    fn default() -> Exported {
+        Exported {
+            state: State::Active,
+            counts: true,
+            attempts: 1,
+            phases: Phases::default(),
+            wire_bytes: 0,
+            issue: None,
+        }
+    }
 }
 
 /// What stands for a result that came without a reason.
@@ -90,16 +117,21 @@ fn reading(mut rows: impl ExactSizeIterator<Item = Foreign>) -> Option<Reading> 
     let mut samples = Vec::with_capacity(rows.len());
     let first = rows.next()?;
     let (server, at) = (first.server.clone(), crate::model::reading::to_millis(first.at));
+    let state = first.exported.as_ref().map_or(State::Active, |exported| exported.state);
     samples.push(sample(first));
     samples.extend(rows.map(sample));
-    let worst = samples.iter().rev().max_by_key(|sample| sample.status.rank());
+    // As `check` has it: those that do not count decide nothing, as long as there are others.
+    let worst = |is_meant: fn(&&Sample) -> bool| {
+        samples.iter().filter(is_meant).rev().max_by_key(|sample| sample.status.rank())
+    };
+    let worst = worst(|sample| sample.counts).or_else(|| worst(|_| true));
     Some(Reading {
         server,
         at,
         run: Uuid::nil(),
         origin: Origin::Import,
         vantage: None,
-        state: State::Active,
+        state,
         status: worst.map_or(Status::Unknown, |worst| worst.status),
         code: worst.and_then(|worst| worst.code.clone()),
         party: worst.and_then(|worst| worst.party),
@@ -109,18 +141,19 @@ fn reading(mut rows: impl ExactSizeIterator<Item = Foreign>) -> Option<Reading> 
 }
 
 fn sample(row: Foreign) -> Sample {
+    let exported = row.exported.map(|exported| *exported).unwrap_or_default();
     Sample {
         check: row.check,
         status: row.status,
         code: row.code,
         party: row.party,
-        counts: true,
-        attempts: 1,
+        counts: exported.counts,
+        attempts: exported.attempts,
         duration_us: row.duration_us,
-        phases: Phases::default(),
+        phases: exported.phases,
         http_status: row.http_status,
-        wire_bytes: 0,
-        issue: None,
+        wire_bytes: exported.wire_bytes,
+        issue: exported.issue,
         detail: None,
     }
 }

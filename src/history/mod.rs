@@ -48,7 +48,9 @@ pub use append::Run;
 pub use chained::Chained;
 pub use compact::Compacted;
 pub use gauge::{Gauge, GaugeSeries, GaugeValue, GaugesAsked};
-pub use import::{Assembler, Foreign, Survey, assemble, rows_csv, survey_csv, usual_code};
+pub use import::{
+    Assembler, Exported, Foreign, Survey, assemble, gauges_csv, rows_csv, survey_csv, usual_code,
+};
 pub use note::{LONGEST, Note, NoteKind};
 pub use place::{Host, Place, Server, Settings};
 pub use prune::{Pruned, Retention};

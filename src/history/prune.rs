@@ -35,34 +35,82 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn prune(&self, retention: &Retention, now: Timestamp) -> Result<Pruned> {
-        let cut = |kept: Option<Duration>| {
-            let ms = i64::try_from(kept?.as_millis()).ok()?;
-            Some(now.as_millisecond().checked_sub(ms)?.div_euclid(DAY) * DAY)
-        };
-        let (raw, hourly) = (cut(retention.raw), cut(retention.hourly));
-        // An hour that may have to be made anew makes its day anew from all its hours.
-        let hourly = raw.and_then(|raw| Some(hourly?.min(raw)));
+        let cuts = Cuts::of(retention, now);
         let mut inner = self.inner().await?;
         let mut pruned = Pruned::default();
-        if let Some(before) = raw {
+        if let Some(before) = cuts.raw {
             for server in on!(&mut inner.db, db => db.servers().await)? {
                 inner.begin(Mode::Write).await?;
                 let result = prune_server(&mut inner, server.id, before).await;
                 pruned.readings += inner.end(result).await?;
             }
-            on!(&mut inner.db, db => db.prune_runs().await)?;
         }
-        if let Some(before) = hourly {
-            pruned.hours =
-                on!(&mut inner.db, db => db.prune_rollups(Level::Hour.number(), before).await)?;
-        }
-        pruned.gauges = gauge::prune(&mut inner, raw, cut(retention.daily)).await?;
-        if let Some(before) = cut(retention.daily) {
-            pruned.days =
-                on!(&mut inner.db, db => db.prune_rollups(Level::Day.number(), before).await)?;
-        }
+        prune_rest(&mut inner, &cuts, &mut pruned).await?;
         Ok(pruned)
     }
+
+    /// What [`prune`](Store::prune) would delete as things are packed now: it is done and taken back.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn prunable(&self, retention: &Retention, now: Timestamp) -> Result<Pruned> {
+        let cuts = Cuts::of(retention, now);
+        let mut inner = self.inner().await?;
+        inner.begin(Mode::Write).await?;
+        let result = prunable(&mut inner, &cuts).await;
+        on!(&mut inner.db, db => db.rollback().await)?;
+        result
+    }
+}
+
+/// What was before is not kept, in milliseconds since the epoch; `None` keeps all.
+struct Cuts {
+    raw: Option<i64>,
+    hourly: Option<i64>,
+    daily: Option<i64>,
+}
+
+impl Cuts {
+    fn of(retention: &Retention, now: Timestamp) -> Cuts {
+        let cut = |kept: Option<Duration>| {
+            let ms = i64::try_from(kept?.as_millis()).ok()?;
+            Some(now.as_millisecond().checked_sub(ms)?.div_euclid(DAY) * DAY)
+        };
+        let raw = cut(retention.raw);
+        // An hour that may have to be made anew makes its day anew from all its hours.
+        let hourly = raw.and_then(|raw| Some(cut(retention.hourly)?.min(raw)));
+        // And whole days are told by days.
+        let daily = hourly.and_then(|hourly| Some(cut(retention.daily)?.min(hourly)));
+        Cuts { raw, hourly, daily }
+    }
+}
+
+async fn prunable(inner: &mut Inner, cuts: &Cuts) -> Result<Pruned> {
+    let mut pruned = Pruned::default();
+    if let Some(before) = cuts.raw {
+        for server in on!(&mut inner.db, db => db.servers().await)? {
+            pruned.readings += prune_server(inner, server.id, before).await?;
+        }
+    }
+    prune_rest(inner, cuts, &mut pruned).await?;
+    Ok(pruned)
+}
+
+/// Everything but readings.
+async fn prune_rest(inner: &mut Inner, cuts: &Cuts, pruned: &mut Pruned) -> Result<()> {
+    if cuts.raw.is_some() {
+        on!(&mut inner.db, db => db.prune_runs().await)?;
+    }
+    if let Some(before) = cuts.hourly {
+        pruned.hours =
+            on!(&mut inner.db, db => db.prune_rollups(Level::Hour.number(), before).await)?;
+    }
+    pruned.gauges = gauge::prune(inner, cuts.raw, cuts.daily).await?;
+    if let Some(before) = cuts.daily {
+        pruned.days =
+            on!(&mut inner.db, db => db.prune_rollups(Level::Day.number(), before).await)?;
+    }
+    Ok(())
 }
 
 async fn prune_server(inner: &mut Inner, server: i64, before: i64) -> Result<u64> {

@@ -27,7 +27,8 @@ pub struct Overview {
     pub notes: u64,
     /// Values of gauges that are kept.
     pub gauges: u64,
-    /// When the first and the last reading were taken, milliseconds since the epoch.
+    /// When the first and the last reading were taken, milliseconds since the epoch; the first at the
+    /// earliest where what was before is no longer kept.
     pub first_at: Option<i64>,
     pub last_at: Option<i64>,
     /// Up to when every server is rolled up; `None` when one is not at all.
@@ -64,7 +65,10 @@ impl Store {
             days: counts.days,
             notes: counts.notes,
             gauges: counts.gauges,
-            first_at: servers.iter().filter_map(|server| server.first_at).min(),
+            first_at: servers
+                .iter()
+                .filter_map(|server| server.first_at.max(server.pruned_to))
+                .min(),
             last_at: servers.iter().filter_map(|server| server.last_at).max(),
             rolled_to: rolled.and_then(|rolled| rolled.into_iter().min()),
             unpacked_from: counts.oldest_fresh.and_then(|at| date_of(day_of(at))),

@@ -451,6 +451,8 @@ mod tests {
             ("zone", "America/Argentina/Buenos_Aires"),
             ("pin", "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),
             ("history-url", "sqlite:servers.history.db"),
+            ("history-url", "postgresql://fhirctl@db.example.org:5432/fhirctl?sslmode=require"),
+            ("history-url", "postgres:///fhirctl?host=/run/postgresql&user=fhirctl"),
             ("url", "https://ops.example.org/hooks/fhir?x=1"),
         ] {
             assert_eq!(check(kind, text), Ok(()), "{kind} {text}");
@@ -479,6 +481,14 @@ mod tests {
             ("type", "patient"),
         ] {
             assert!(matches!(check(kind, text), Err(Flaw::Bad(_))), "{kind} {text}");
+        }
+        for text in [
+            "postgresql://fhirctl:secret@db.example.org/fhirctl",
+            "postgresql://fhirctl:@db.example.org/fhirctl",
+            "postgresql://fhirctl@sec@ret@db.example.org/fhirctl",
+            "postgresql://fhirctl@db.example.org/fhirctl?password=secret",
+        ] {
+            assert!(matches!(check("history-url", text), Err(Flaw::Secret(_))), "{text}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! URLs of the file, and the passwords and keys that people leave in them.
 
+use std::borrow::Cow;
+
 use url::Url;
 
 use super::leaf::{Flaw, bad};
@@ -27,12 +29,24 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Url, Flaw> {
     Ok(url)
 }
 
+/// With the name of a user, perhaps, and never with a password.
 pub(super) fn history_url(text: &str) -> Result<(), Flaw> {
-    secret_in_url(text)?;
+    secret_in_url(&without_user(text))?;
     if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)) {
         return Ok(());
     }
     bad("write sqlite:FILE or postgresql://HOST/DATABASE")
+}
+
+/// Without a plain name before the host's `@`. What could be more than a name stays.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let is_name = |user: &str| {
+        !user.is_empty() && user.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.$%".contains(&b))
+    };
+    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
+        Some((scheme, (user, rest))) if is_name(user) => format!("{scheme}://{rest}").into(),
+        _ => text.into(),
+    }
 }
 
 fn credential_in_url() -> Flaw {

@@ -53,6 +53,17 @@ pub fn parts(name: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether a gauge can have this name: of something that is known here, and which one in plain letters.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let (id, of) = parts(name);
+    match id {
+        PAGE => of.is_none(),
+        COUNT => of.is_some_and(|of| of.bytes().all(|byte| byte.is_ascii_alphabetic())),
+        id => meaning(id).is_some() && of.is_none_or(is_plain),
+    }
+}
+
 /// Asks for what is due, by when it was last asked for.
 pub(super) async fn collect(session: &mut Session<'_>, asked: &GaugesAsked) -> Gauged {
     let server = session.server;

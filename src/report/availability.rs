@@ -59,6 +59,7 @@ pub async fn availability(
     is_known: bool,
     window: Span,
     zone: &jiff::tz::TimeZone,
+    now: i64,
 ) -> Result<Availability> {
     let seen = Seen::load(store, server, is_known, window, 0).await?;
     let pieces = timeline(&seen.points, window, &seen.rule, &seen.planned);
@@ -75,7 +76,7 @@ pub async fn availability(
         covered: totals.coverage().is_some_and(|coverage| coverage >= LEAST_COVERAGE),
         readings: Expected::of(&seen, &whole),
         outages: summary(&found, &totals),
-        incidents: incidents_of(store, &server.name, &seen, &pieces, Level::Down).await?,
+        incidents: incidents_of(store, server, &seen, &pieces, Level::Down, now).await?,
         days: by_day(&pieces, window, zone),
         totals,
     })

@@ -1,16 +1,18 @@
 //! Outages as they are told: when, whose, what was seen first and last, and what people wrote of them.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::instant;
-use super::seen::Seen;
+use super::seen::{DAY_MS, LOOK_BACK_DAYS, Seen};
 use crate::history::{Note, NoteKind, Store};
-use crate::model::{Error, Party, Reading, Result, Status};
+use crate::model::{Error, Party, Reading, Result, Server, Status};
 use crate::stats::incident::{Confirmation, Incident, Level, incidents};
 use crate::stats::span::Span;
-use crate::stats::uptime::Piece;
+use crate::stats::uptime::{Piece, Point, timeline};
 
 /// One incident of one server.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -25,6 +27,8 @@ pub struct Outage {
     pub duration_ms: i64,
     /// Of that, time known to be bad.
     pub bad_ms: i64,
+    /// Time of it that counts as down by the agreement; null where none is judged.
+    pub counts_ms: Option<i64>,
     pub unknown_ms: i64,
     pub maintenance_ms: i64,
     /// As people found out, else as the readings say.
@@ -112,36 +116,80 @@ pub fn parse_key(text: &str) -> Result<(String, i64)> {
     })
 }
 
-/// The incidents of a server's timeline, with evidence and notes.
+/// The incidents of a server's timeline, with evidence and notes. One that goes on beyond an end of the
+/// timeline is told whole: it has one name, whatever was looked at.
 ///
 /// # Errors
 /// When the history cannot be read.
 pub async fn incidents_of(
     store: &Store,
-    server: &str,
+    server: &Server,
     seen: &Seen,
     pieces: &[Piece],
     level: Level,
+    now: i64,
 ) -> Result<Vec<Outage>> {
     let found = incidents(pieces, &seen.points, level, Confirmation::default());
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let window = found.first().map_or(0, |first| first.span.from)
-        ..found.last().map_or(0, |last| last.span.to.saturating_add(1));
-    let notes = store.notes(Some(server), window).await?;
-    let mut outages = Vec::with_capacity(found.len());
+    let from = pieces.first().map_or(0, |piece| piece.span.from);
+    let to = pieces.last().map_or(0, |piece| piece.span.to);
+    let mut all = Vec::with_capacity(found.len());
     for incident in found {
-        let at = |index: usize| seen.points.get(index).map(|point| point.at);
-        let first = evidence(store, server, at(incident.first)).await?;
+        let goes_on = incident.span.from <= from || incident.open && to < now;
+        let whole = match goes_on {
+            true => whole(store, server, &incident, now).await?,
+            false => None,
+        };
+        all.push(match whole {
+            Some((points, incident)) => (Cow::Owned(points), incident),
+            None => (Cow::Borrowed(&seen.points), incident),
+        });
+    }
+    let Some(first) = all.iter().map(|(_, incident)| incident.span.from).min() else {
+        return Ok(Vec::new());
+    };
+    let last = all.iter().map(|(_, incident)| incident.span.from).max().unwrap_or(first);
+    let notes = store.notes(Some(&server.name), first..last.saturating_add(1)).await?;
+    let mut outages = Vec::with_capacity(all.len());
+    for (points, incident) in all {
+        let at = |index: usize| points.get(index).map(|point| point.at);
+        let first = evidence(store, &server.name, at(incident.first)).await?;
         let last = match incident.last == incident.first {
             true => first.clone(),
-            false => evidence(store, server, at(incident.last)).await?,
+            false => evidence(store, &server.name, at(incident.last)).await?,
         };
         let own = notes.iter().filter(|note| note.at == incident.span.from);
-        outages.push(told(server, &incident, first, last, own));
+        outages.push(told(&server.name, &incident, first, last, own));
     }
     Ok(outages)
+}
+
+/// The incident that another one is a part of, with the points that it was found in; `None` where
+/// readings alone tell of none.
+async fn whole(
+    store: &Store,
+    server: &Server,
+    part: &Incident,
+    now: i64,
+) -> Result<Option<(Vec<Point>, Incident)>> {
+    let mut found = None;
+    for days in LOOK_BACK_DAYS {
+        let further = days * DAY_MS;
+        let window = Span::new(
+            part.span.from.saturating_sub(further),
+            part.span.to.saturating_add(further).min(now).max(part.span.to),
+        );
+        let seen = Seen::load(store, server, true, window, 0).await?;
+        let pieces = timeline(&seen.points, window, &seen.rule, &seen.planned);
+        let all = incidents(&pieces, &seen.points, part.level, Confirmation::default());
+        let meets = |one: &Incident| !one.span.intersect(&part.span).is_empty();
+        let Some(incident) = all.into_iter().find(meets) else { break };
+        let is_whole = incident.uncertainty_ms.is_some() && (!incident.open || window.to >= now);
+        found = Some((seen.points, incident));
+        if is_whole {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn told<'a>(
@@ -159,6 +207,7 @@ fn told<'a>(
         until: (!incident.open).then(|| instant(incident.span.to)),
         duration_ms: incident.span.ms(),
         bad_ms: incident.bad_ms,
+        counts_ms: None,
         unknown_ms: incident.unknown_ms,
         maintenance_ms: incident.maintenance_ms,
         party: incident.party,

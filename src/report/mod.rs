@@ -33,7 +33,7 @@ pub use sla::{
 };
 pub use standing::{Budget, Standing, standing};
 pub use trends::{LimitSource, Line, LoadEffect, Metric, Newest, Step, trends};
-pub use vendor::for_vendor;
+pub use vendor::{for_vendor, proof_for_vendor};
 
 use jiff::Timestamp;
 
@@ -49,7 +49,7 @@ pub const FORMULA: &[&str] = &[
     "A reading holds until the next one when that comes within 1.5 intervals; otherwise it holds for one interval, and what is left is unknown: a gap is never uptime.",
     "Of several readings at one instant the worst stands. Planned maintenance lies over what was seen.",
     "availability = (up + degraded) / (up + degraded + down)",
-    "coverage = 1 - unknown / (window - maintenance); below 95 % there is no verdict.",
+    "coverage = 1 - unknown / (window - maintenance); below 95 % there is no verdict, nor where readings of the period are no longer kept.",
 ];
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::seen::{expected_interval, wide};
 use super::sla::{Planned, Terms, margin_ms, planned};
 use super::{FORMULA, instant};
-use crate::history::{Store, chain};
+use crate::history::{Known, Store, chain};
 use crate::model::{Error, ErrorKind, Reading, Result, Server};
 use crate::stats::span::{Span, Spans};
 use crate::stats::uptime::{Rule, Totals, timeline};
@@ -53,6 +53,8 @@ pub struct Proven {
     /// How often the inventory says that it is looked at; null where it does not, and the interval is
     /// the median gap between readings.
     pub scheduled_ms: Option<i64>,
+    /// Readings that were taken before are no longer kept: milliseconds since the epoch.
+    pub kept_from_ms: Option<i64>,
     /// Planned work as it was entered.
     pub maintenance: Vec<Planned>,
     pub chain: Chain,
@@ -127,13 +129,13 @@ const LAST_MS: i64 = 253_370_764_800_000;
 /// When the history cannot be read.
 pub async fn prove(
     store: &Store,
-    servers: &[&Server],
+    servers: &[(&Server, Option<&Known>)],
     window: Span,
     now: Timestamp,
 ) -> Result<Proof> {
     let mut proven = Vec::with_capacity(servers.len());
-    for server in servers {
-        proven.push(prove_one(store, server, window, now.as_millisecond()).await?);
+    for (server, known) in servers {
+        proven.push(prove_one(store, server, *known, window, now.as_millisecond()).await?);
     }
     let days = instant(window.from).strftime("%F").to_string()
         ..=instant(window.to).strftime("%F").to_string();
@@ -157,7 +159,13 @@ pub async fn prove(
     Ok(proof)
 }
 
-async fn prove_one(store: &Store, server: &Server, window: Span, now: i64) -> Result<Proven> {
+async fn prove_one(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    window: Span,
+    now: i64,
+) -> Result<Proven> {
     let terms = server.agreement.as_ref().map(Terms::of).transpose()?;
     let scheduled_ms = expected_interval(server);
     let mut all = wide(window, scheduled_ms, 0);
@@ -173,6 +181,7 @@ async fn prove_one(store: &Store, server: &Server, window: Span, now: i64) -> Re
     let mut proven = Proven {
         name: server.name.clone(),
         scheduled_ms,
+        kept_from_ms: known.and_then(|known| known.pruned_to),
         maintenance: planned(server, all),
         chain: Chain {
             name: chained.born,
@@ -252,7 +261,7 @@ impl Proof {
         Ok(text + "\n")
     }
 
-    fn computed_digest(&self) -> Result<String> {
+    pub(super) fn computed_digest(&self) -> Result<String> {
         let mut value = serde_json::to_value(self)
             .map_err(|error| Error::internal(format!("a proof cannot be written: {error}")))?;
         if let Some(object) = value.as_object_mut() {

@@ -11,7 +11,7 @@ use super::availability::Expected;
 use super::incident::{Outage, incidents_of};
 use super::instant;
 use super::seen::{Interval, Seen};
-use crate::history::Store;
+use crate::history::{Known, Store};
 use crate::model::server::Maintenance;
 use crate::model::{Agreement, Error, Result, Server, Status};
 use crate::stats::incident::{Confirmation, Level, Summary, incidents, summary};
@@ -224,16 +224,17 @@ pub struct Settled {
 pub async fn settle(
     store: &Store,
     server: &Server,
-    is_known: bool,
+    known: Option<&Known>,
     agreement: &Agreement,
     period: Span,
     now: i64,
 ) -> Result<Settled> {
     let objective = objective(agreement)?;
     let window = Span::new(period.from, period.to.min(now));
-    let seen = Seen::load(store, server, is_known, window, margin_ms(&objective)).await?;
-    let latencies = latencies(store, server, is_known, &objective, window).await?;
-    let judged = judged(&objective, &seen, &latencies, period, now);
+    let seen = Seen::load(store, server, known.is_some(), window, margin_ms(&objective)).await?;
+    let latencies = latencies(store, server, known.is_some(), &objective, window).await?;
+    let kept_from = known.and_then(|known| known.pruned_to);
+    let judged = judged(&objective, &seen, &latencies, kept_from, period, now);
     Ok(Settled { seen, objective, judged, period })
 }
 
@@ -248,6 +249,7 @@ pub(super) fn judged(
     objective: &Objective,
     seen: &Seen,
     latencies_us: &[u64],
+    kept_from: Option<i64>,
     period: Span,
     now: i64,
 ) -> Judged {
@@ -256,6 +258,7 @@ pub(super) fn judged(
         rule: seen.rule,
         maintenance: &seen.planned,
         latencies_us,
+        kept_from,
     };
     judge(objective, &evidence, period, now)
 }
@@ -297,7 +300,7 @@ pub fn calendar(server: &Server) -> Result<TimeZone> {
 pub async fn sla(
     store: &Store,
     server: &Server,
-    is_known: bool,
+    known: Option<&Known>,
     window: Span,
     now: i64,
 ) -> Result<Option<Agreed>> {
@@ -306,9 +309,9 @@ pub async fn sla(
     let mut interval = None;
     let mut periods = Vec::new();
     for period in begun(&terms.objective()?, window, now) {
-        let settled = settle(store, server, is_known, agreement, period, now).await?;
+        let settled = settle(store, server, known, agreement, period, now).await?;
         interval = Some(settled.seen.interval);
-        periods.push(figures(store, server, &settled).await?);
+        periods.push(figures(store, server, &settled, now).await?);
     }
     let Some(interval) = interval else { return Ok(None) };
     Ok(Some(Agreed {
@@ -321,7 +324,12 @@ pub async fn sla(
     }))
 }
 
-async fn figures(store: &Store, server: &Server, settled: &Settled) -> Result<PeriodFigures> {
+async fn figures(
+    store: &Store,
+    server: &Server,
+    settled: &Settled,
+    now: i64,
+) -> Result<PeriodFigures> {
     let Settled { seen, objective, judged, period } = settled;
     let judgement = judged.judgement.clone();
     let counted = &judged.counted;
@@ -338,15 +346,18 @@ async fn figures(store: &Store, server: &Server, settled: &Settled) -> Result<Pe
     let ends: Vec<i64> =
         days(judgement.judged, &objective.zone).into_iter().map(|day| day.span.to).collect();
     let spent = judged.spent_at(&ends);
-    let mut outages = incidents_of(store, &server.name, seen, &pieces, Level::Down).await?;
+    let mut outages = incidents_of(store, server, seen, &pieces, Level::Down, now).await?;
     outages.retain(|outage| counts(outage.span()));
+    for outage in &mut outages {
+        outage.counts_ms = Some(judged.within(outage.span()).down_ms);
+    }
     // As they were seen.
     let margin = objective.margin_ms(&seen.rule);
     let Span { from, to } = judgement.judged;
     let wide = Span::new(from.saturating_sub(margin), to.saturating_add(margin));
     let points = objective.counted_as(&seen.points);
     let all = inside(&timeline(&points, wide, &seen.rule, &Spans::none()));
-    let all = incidents_of(store, &server.name, seen, &all, Level::Down).await?;
+    let all = incidents_of(store, server, seen, &all, Level::Down, now).await?;
     let left_out = all.into_iter().filter(|outage| !counts(outage.span())).map(|outage| {
         let why = WhyLeftOut::of(&judged.within(outage.span()));
         LeftOut { why, outage }

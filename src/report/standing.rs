@@ -5,20 +5,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::incident::{Evidence, key_of, worst};
-use super::seen::{Seen, expected_interval};
+use super::seen::{DAY_MS, LOOK_BACK_DAYS, Seen, expected_interval};
 use super::sla::settle;
 use super::{instant, seen};
-use crate::history::Store;
+use crate::history::{Known, Store};
 use crate::model::{Party, Reading, Result, Server, State, Status};
 use crate::stats::sla::{Percent, Verdict};
 use crate::stats::span::Span;
 use crate::stats::uptime::{Kind, Rule};
 
-const DAY_MS: i64 = 86_400_000;
 /// Clocks differ: a reading may be so much later than now.
 const TOLERANCE_MS: i64 = 300_000;
-/// How far back the beginning of a state is looked for, step by step.
-const LOOK_BACK_DAYS: [i64; 4] = [1, 7, 31, 366];
 
 /// One server as history last saw it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -66,7 +63,7 @@ pub struct Budget {
 pub async fn standing(
     store: &Store,
     server: &Server,
-    is_known: bool,
+    known: Option<&Known>,
     now: Timestamp,
 ) -> Result<Standing> {
     let mut standing = Standing {
@@ -87,7 +84,7 @@ pub async fn standing(
         budget: None,
     };
     let now_ms = now.as_millisecond();
-    let mut last = if is_known { store.last(&server.name).await? } else { None };
+    let mut last = if known.is_some() { store.last(&server.name).await? } else { None };
     let latest = now_ms.saturating_add(TOLERANCE_MS);
     if let Some(future) = last.take_if(|last| last.at.as_millisecond() > latest) {
         standing.future = Some(future.at);
@@ -113,7 +110,7 @@ pub async fn standing(
         standing.status = Status::Unknown;
         standing.since = Some(instant(at.saturating_add(interval_ms).min(now_ms)));
     }
-    standing.budget = budget(store, server, now_ms).await?;
+    standing.budget = budget(store, server, known, now_ms).await?;
     Ok(standing)
 }
 
@@ -158,12 +155,17 @@ async fn since(store: &Store, server: &Server, at: i64, status: Status) -> Resul
     Ok(found)
 }
 
-async fn budget(store: &Store, server: &Server, now: i64) -> Result<Option<Budget>> {
+async fn budget(
+    store: &Store,
+    server: &Server,
+    known: Option<&Known>,
+    now: i64,
+) -> Result<Option<Budget>> {
     let Some(agreement) = &server.agreement else { return Ok(None) };
     let terms = super::sla::objective(agreement)?;
     let Some(objective) = terms.availability else { return Ok(None) };
     let period = terms.period.containing(now, &terms.zone);
-    let judgement = settle(store, server, true, agreement, period, now).await?.judged.judgement;
+    let judgement = settle(store, server, known, agreement, period, now).await?.judged.judgement;
     Ok(Some(Budget {
         objective,
         period_from: instant(period.from),

@@ -361,7 +361,7 @@ async fn compare_days(story: &Story, store: &Store, server: &Server) -> Result<(
         let window = story.span(*cells);
         let expected = story.times(*cells);
         let known = !story.looks.is_empty();
-        let told = availability(store, server, known, window, &zone).await.unwrap();
+        let told = availability(store, server, known, window, &zone, i64::MAX).await.unwrap();
         prop_assert_eq!(&told.totals, &expected);
         let mut sum = Totals::default();
         told.days.iter().for_each(|day| sum.merge(&day.totals));
@@ -369,7 +369,8 @@ async fn compare_days(story: &Story, store: &Store, server: &Server) -> Result<(
         if window.ms() == LONG_DAY {
             prop_assert_eq!(told.days.len(), 1, "the day of 25 hours is one");
         }
-        let exact = availability(store, server, known, window, &TimeZone::UTC).await.unwrap();
+        let exact =
+            availability(store, server, known, window, &TimeZone::UTC, i64::MAX).await.unwrap();
         let days = daily(store, server, all.get(&server.name), window).await.unwrap();
         let readings: u64 = days.iter().map(|(_, day)| day.readings).sum();
         prop_assert_eq!(readings, story.taken(*cells).len() as u64);

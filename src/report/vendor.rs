@@ -5,8 +5,9 @@
 //! one: rather a word too much is missing than one too few.
 
 use super::incident::Outage;
+use super::proof::Proof;
 use super::sla::Agreed;
-use crate::model::{Code, Server};
+use crate::model::{Code, Result, Server};
 
 const INTERNAL: &str = "[internal]";
 
@@ -25,6 +26,25 @@ pub fn for_vendor(mut agreed: Agreed, server: &Server, all: &[Server]) -> Agreed
         }
     }
     agreed
+}
+
+/// A proof of a server with no other server, host or address in the words of people. What was seen is
+/// told as it was: its hashes are made of it.
+///
+/// # Errors
+/// As [`prove`](super::prove), which is not to be expected here.
+pub fn proof_for_vendor(mut proof: Proof, server: &Server, all: &[Server]) -> Result<Proof> {
+    let words = Words::of(server, all);
+    for proven in &mut proof.servers {
+        if let Some(agreement) = &mut proven.agreement {
+            words.clear(&mut agreement.terms.text);
+        }
+        for planned in &mut proven.maintenance {
+            words.clear(&mut planned.reason);
+        }
+    }
+    proof.digest = proof.computed_digest()?;
+    Ok(proof)
 }
 
 /// Which words are whose; all in lower case.
@@ -47,6 +67,7 @@ impl Words {
 
     fn clear_outage(&self, outage: &mut Outage) {
         self.clear(&mut outage.cause);
+        self.clear(&mut outage.case_number);
         for evidence in [&mut outage.first, &mut outage.last].into_iter().flatten() {
             evidence.message = self.cleared(&evidence.message);
             // Of a proxy it is the proxy's.
@@ -55,6 +76,7 @@ impl Words {
         for note in &mut outage.notes {
             note.text = self.cleared(&note.text);
             self.clear(&mut note.cause);
+            self.clear(&mut note.case_number);
         }
     }
 

@@ -208,14 +208,14 @@ pub fn add<T: Collect>(by_check: &mut ByCheck<T>, sample: &Sample) {
 
 /// Whether a sample says how long an answer takes: one of a check that was skipped, did not apply, or
 /// failed before there was an answer does not. A refused connection is quick, and a timeout takes as
-/// long as it was set to; neither is a response time.
+/// long as it was set to; neither is a response time. Nor is no time at all: it was not measured.
 #[must_use]
 pub fn took_time(sample: &Sample) -> bool {
     let left_out = matches!(sample.code.as_deref(), Some("check.skipped" | "check.not_applicable"));
     let answered = sample.http_status.is_some()
         // Histories of other programs do not tell the HTTP status.
         || matches!(sample.status, Status::Healthy | Status::Warning);
-    answered && !left_out
+    answered && !left_out && sample.duration_us > 0
 }
 
 #[cfg(test)]

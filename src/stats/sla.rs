@@ -98,6 +98,8 @@ pub struct Evidence<'a> {
     pub maintenance: &'a Spans,
     /// All response times of the period, in microseconds, ascending.
     pub latencies_us: &'a [u64],
+    /// What was seen before is no longer kept.
+    pub kept_from: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -159,6 +161,9 @@ pub struct Judgement {
     pub planned_over_ms: i64,
     /// Time of the whole period within service hours, without holidays.
     pub counted_ms: i64,
+    /// Of that, time whose readings are no longer kept. With any there is no verdict: an outage may have
+    /// gone with them.
+    pub lost_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -265,6 +270,8 @@ fn settle(
 ) -> Judged {
     let judged = Span::new(period.from, upto.min(period.to));
     let counted = whole.clip(judged);
+    let kept_from = evidence.kept_from.unwrap_or(i64::MIN).clamp(judged.from, judged.to);
+    let lost_ms = counted.clip(Span::new(judged.from, kept_from)).total();
     let margin = objective.margin_ms(&evidence.rule);
     let wide = Span::new(judged.from.saturating_sub(margin), judged.to.saturating_add(margin));
     let points = objective.counted_as(evidence.points);
@@ -319,6 +326,7 @@ fn settle(
         totals,
         planned_over_ms,
         counted_ms: whole.total(),
+        lost_ms,
     };
     judgement.spend(coming.total());
     judgement.decide(&objective.credits);
@@ -345,7 +353,7 @@ impl Judgement {
         let due = self.totals.window_ms - self.totals.maintenance_ms;
         let known = due - self.totals.unknown_ms;
         let (available, judged) = (self.totals.available_ms(), self.totals.judged_ms());
-        if due <= 0 || LEAST_COVERAGE.is_above(known, due) {
+        if self.lost_ms > 0 || due <= 0 || LEAST_COVERAGE.is_above(known, due) {
             return;
         }
         let mut all: Vec<Option<bool>> = self.latency.iter().map(|latency| latency.met).collect();

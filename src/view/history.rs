@@ -1,9 +1,11 @@
 //! `history`: how much there is, whether it is whole, what was done to it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::human::{facts, table};
+use super::human::{facts, length, table};
 use crate::history::{Compacted, Overview, Pruned, RolledUp, Seal, Verification};
 use crate::inventory::Retention;
 use crate::model::Exit;
@@ -146,51 +148,60 @@ pub fn compacted(place: &str, rolled: &RolledUp, packed: &Compacted, seals: &[Se
     Output { json, document, ..Output::default() }
 }
 
-/// What was let go; `None` when it was only asked.
+/// What was let go, or would be.
 #[must_use]
-pub fn pruned(place: &str, kept: &Retention, pruned: Option<&Pruned>) -> Output {
-    let days = |length: std::time::Duration| length.as_secs() / 86_400;
+pub fn pruned(place: &str, kept: &Retention, pruned: &Pruned, is_dry: bool) -> Output {
+    let days = |kept: Duration| kept.as_secs() / 86_400;
     let json = json!({
         "schema": "fhirctl/history-prune/v1",
         "fhirctl_version": super::FHIRCTL_VERSION,
         "history": place,
-        "dry_run": pruned.is_none(),
+        "dry_run": is_dry,
         "kept_days": {"raw": days(kept.raw), "hourly": days(kept.hourly), "daily": days(kept.daily)},
-        "readings": pruned.map(|pruned| pruned.readings),
-        "hours": pruned.map(|pruned| pruned.hours),
-        "days": pruned.map(|pruned| pruned.days),
-        "gauges": pruned.map(|pruned| pruned.gauges),
+        "readings": pruned.readings,
+        "hours": pruned.hours,
+        "days": pruned.days,
+        "gauges": pruned.gauges,
     });
-    let kept = format!(
-        "Kept are readings of {} days, hours of {} and days of {}.",
-        days(kept.raw),
-        days(kept.hourly),
-        days(kept.daily)
-    );
-    let mut document = vec![Block::text(kept)];
-    if let Some(pruned) = pruned {
-        document.insert(
-            0,
-            Block::text(format!(
-                "{} readings, {} hours, {} days and {} values of gauges are gone.",
-                pruned.readings, pruned.hours, pruned.days, pruned.gauges
-            )),
-        );
-    }
-    Output { json, document, ..Output::default() }
+    let kept_for = |kept: Duration| length(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
+    let document = [
+        format!(
+            "{} readings, {} hours, {} days and {} values of gauges {}.",
+            pruned.readings,
+            pruned.hours,
+            pruned.days,
+            pruned.gauges,
+            if is_dry { "would go, as things are packed now" } else { "are gone" }
+        ),
+        format!(
+            "Kept are readings for {}, hours for {} and days for {}, each in whole days.",
+            kept_for(kept.raw),
+            kept_for(kept.hourly.max(kept.raw)),
+            kept_for(kept.daily.max(kept.hourly).max(kept.raw))
+        ),
+    ];
+    Output { json, document: document.map(Block::text).into(), ..Output::default() }
 }
 
 /// What came in.
 #[must_use]
 pub fn imported(source: &str, counts: &[(String, u64, u64)]) -> Output {
+    taken_in(source, "readings", counts)
+}
+
+/// The same of `history import --gauges`.
+#[must_use]
+pub fn gauges_imported(source: &str, counts: &[(String, u64, u64)]) -> Output {
+    taken_in(source, "values", counts)
+}
+
+fn taken_in(source: &str, what: &str, counts: &[(String, u64, u64)]) -> Output {
     let servers: Vec<_> = counts
         .iter()
-        .map(|(server, readings, known)| {
-            json!({"server": server, "readings": readings, "known_already": known})
-        })
+        .map(|(server, new, known)| json!({"server": server, what: new, "known_already": known}))
         .collect();
-    let rows = counts.iter().map(|(server, readings, known)| {
-        vec![Cell::plain(server), readings.to_string().into(), known.to_string().into()]
+    let rows = counts.iter().map(|(server, new, known)| {
+        vec![Cell::plain(server), new.to_string().into(), known.to_string().into()]
     });
     let table = table(&["server", "imported", "known already"], rows.collect());
     let json = json!({

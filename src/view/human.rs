@@ -1,5 +1,8 @@
 //! Words for people: times, counts, tables; and beside them what a program reads.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::model::Status;
 use crate::render::{Block, Cell, Row, Table};
 
@@ -16,6 +19,14 @@ pub fn duration(ms: f64) -> String {
         // A float is clamped by the cast.
         length(ms.round() as i64)
     }
+}
+
+/// An instant by the clock of a zone; with its offset in the hour that comes twice.
+#[must_use]
+pub fn clock(at: Timestamp, zone: &TimeZone) -> String {
+    let local = at.to_zoned(zone.clone());
+    let comes_twice = zone.to_ambiguous_zoned(local.datetime()).is_ambiguous();
+    local.strftime(if comes_twice { "%F %T%:z" } else { "%F %T" }).to_string()
 }
 
 /// A length of time in milliseconds as a person says it: `2 d 3 h 5 min`, `43 min 12 s`, `-2.5 s`, `0`.

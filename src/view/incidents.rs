@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::human::{Column, headed, lasting, named, or_dash};
+use super::human::{Column, clock, headed, lasting, named, or_dash};
 use crate::history::Note;
 use crate::render::{Block, Cell, Output, Row, Tone};
 use crate::report::{Outage, instant};
@@ -23,12 +23,11 @@ const COLUMNS: [Column; 8] = [
 /// Outages of a window.
 #[must_use]
 pub fn list(zone: &TimeZone, window: Span, outages: &[Outage]) -> Output {
-    let clock = |at: jiff::Timestamp| at.to_zoned(zone.clone()).strftime("%F %T").to_string();
     let rows = outages.iter().map(|outage| {
         vec![
             Cell::plain(&outage.id),
             match outage.until {
-                Some(until) => Cell::plain(clock(until)).with_data(until),
+                Some(until) => Cell::plain(clock(until, zone)).with_data(until),
                 None => Cell::toned("open", Tone::Bad).with_data(""),
             },
             lasting(outage.duration_ms),

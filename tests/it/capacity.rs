@@ -175,6 +175,32 @@ fn a_disk_that_fills_up_is_told_with_the_day_on_which_it_is_full() {
     let csv = desk.run(&["-o", "csv", "history", "export", "--gauges", "--last", "1h"]);
     assert!(String::from_utf8_lossy(&csv.stdout).contains("hikari_pool:main,3,10\n"));
 
+    // They go over to another history, once.
+    let csv = desk.run(&["-o", "csv", "history", "export", "--gauges", "--last", "31d"]).stdout;
+    std::fs::write(desk.dir.path().join("gauges.csv"), &csv).unwrap();
+    let other = ["--history", "sqlite:other.db", "history"];
+    for (new, known) in [(125, 0), (0, 125)] {
+        let import = [&other[..], &["import", "--gauges", "gauges.csv"]].concat();
+        let told = desk.json(&import).0;
+        assert_schema("history-import", &told);
+        let one = &told["servers"][0];
+        assert_eq!((&one["values"], &one["known_already"]), (&new.into(), &known.into()));
+    }
+    let export = [&other[..], &["export", "--gauges", "--last", "31d", "-o", "csv"]].concat();
+    assert_eq!(desk.run(&export).stdout, csv);
+    for row in ["ehr,2026-11-01T00:00:00Z,=1+1,3,", "ehr,2026-11-01T00:00:00Z,heap,many,"] {
+        std::fs::write(
+            desk.dir.path().join("bad.csv"),
+            format!("server,at,gauge,value,limit\nehr,2026-11-01T00:00:00Z,heap,3,\n{row}\n"),
+        )
+        .unwrap();
+        let bad = desk.run(&[&other[..], &["import", "--gauges", "bad.csv"]].concat());
+        let words = String::from_utf8_lossy(&bad.stderr).into_owned();
+        assert_eq!(bad.status.code(), Some(65), "{words}");
+        assert!(words.contains("line 3: ") && words.contains("nothing was imported"), "{words}");
+    }
+    assert_eq!(desk.run(&export).stdout, csv);
+
     let output = |format: &str| {
         let output = desk.run(&["-o", format, "report", "capacity"]);
         assert_eq!(output.status.code(), Some(0), "{format}");

@@ -302,6 +302,20 @@ fn samples_go_out_and_come_in_again_as_they_were() {
     let odd = desk.run(&["history", "import", "odd.csv"]);
     let (code, words) = (odd.status.code(), String::from_utf8_lossy(&odd.stderr).into_owned());
     assert!(code == Some(0) && words.contains("colour"), "{words}");
+    // States, phases and what does not count come back as well.
+    let head = String::from_utf8(csv).unwrap().lines().next().unwrap().to_owned();
+    let odd = format!(
+        "{head}\n\
+         ehr,2026-11-02T00:00:00Z,import,inactive,metadata,critical,http.status,vendor,true,3,9.5,1,2,,,,503,77,transient\n\
+         ehr,2026-11-02T00:00:00Z,import,inactive,search[1],warning,http.status,vendor,false,1,2,,,,,,200,5,\n"
+    );
+    std::fs::write(desk.dir.path().join("odd.csv"), &odd).unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "odd.csv"]), 0);
+    let back =
+        text(&desk, &["history", "export", "--from", "2026-11-02", "--to", "2026-11-03"], "csv");
+    let wanted =
+        odd.replace(",9.5,1,2,,", ",9.500,1.000,2.000,,").replace(",2,,,,,,200", ",2.000,,,,,,200");
+    assert_eq!(back, wanted);
     let own = desk.run(&["history", "import", "again.csv"]);
     assert_eq!(String::from_utf8_lossy(&own.stderr), "");
     std::fs::write(
@@ -310,6 +324,121 @@ fn samples_go_out_and_come_in_again_as_they_were() {
     )
     .unwrap();
     assert_eq!(exit(&desk, &["history", "import", "bad.csv"]), 66);
+}
+
+/// A server that is looked at every hour, seen by another program. `bad` are hours since the beginning.
+fn seen(desk: &Desk, from: &str, hours: i64, bad: std::ops::Range<i64>) {
+    let first: jiff::Timestamp = from.parse().unwrap();
+    let mut csv = String::from("at,status,duration_ms\n");
+    for hour in 0..hours {
+        let at = jiff::Timestamp::from_millisecond(first.as_millisecond() + hour * HOUR).unwrap();
+        let status = if bad.contains(&hour) { "down" } else { "up" };
+        writeln!(csv, "{at},{status},{}", 100 + hour % 7).unwrap();
+    }
+    std::fs::write(desk.dir.path().join("seen.csv"), csv).unwrap();
+    assert_eq!(exit(desk, &["history", "import", "seen.csv", "--server", "ehr"]), 0);
+    assert_eq!(exit(desk, &["history", "compact"]), 0);
+}
+
+#[test]
+fn what_was_let_go_takes_the_verdict_with_it() {
+    // Kept for so long that the first of the month is let go.
+    let now = jiff::Timestamp::now();
+    let first: jiff::Timestamp = "2026-10-01T00:00:00Z".parse().unwrap();
+    let days = (now.as_millisecond() - first.as_millisecond()) / (24 * HOUR) - 1;
+    let desk = Desk::new(&format!(
+        "version: 1\nhistory: {{retention: {{raw: {days}d, hourly: 800d, daily: 10y}}}}\nservers:\n  \
+         - {{name: ehr, url: https://ehr.example.org/fhir, schedule: {{every: 1h}}, \
+         sla: {{availability: 99.9%, credits: [{{below: 99.9%, credit: 5%}}]}}}}\n"
+    ));
+    // Two imports, since what is written at once goes at once.
+    seen(&desk, "2026-10-01T00:00:00Z", 24, 5..7);
+    seen(&desk, "2026-10-02T00:00:00Z", 30 * 24, 0..0);
+    let args = ["report", "sla", "ehr", "--month", "2026-10", "--fail-on-breach", "--proof", "p"];
+    let (told, code) = desk.json(&args);
+    let period = &told["servers"][0]["periods"][0]["judgement"];
+    assert_eq!((code, &period["verdict"], &period["lost_ms"]), (2, &"breached".into(), &0.into()));
+
+    let dry = desk.json(&["history", "prune", "--dry-run"]).0;
+    assert_schema("history-prune", &dry);
+    assert_eq!((&dry["readings"], &dry["dry_run"]), (&24.into(), &true.into()), "{dry}");
+    let pruned = desk.json(&["--yes", "history", "prune"]).0;
+    assert_eq!((&pruned["readings"], &pruned["hours"]), (&24.into(), &0.into()), "{pruned}");
+
+    let (told, code) = desk.json(&args);
+    let period = &told["servers"][0]["periods"][0]["judgement"];
+    assert_eq!(
+        (code, &period["verdict"], &period["credit_due"], &period["lost_ms"]),
+        (3, &"unknown".into(), &Value::Null, &(24 * HOUR).into()),
+        "{told:#}"
+    );
+    assert_eq!(exit(&desk, &["report", "verify", "p"]), 0);
+    let proof = std::fs::read_to_string(desk.dir.path().join("p")).unwrap();
+    assert!(proof.contains("\"verdict\": \"unknown\""));
+    for kind in ["sla", "availability", "incident", "security", "summary"] {
+        let notes = desk.json(&["report", kind, "--month", "2026-10"]).0["notes"].to_string();
+        assert!(notes.contains("from before 2026-10-02T00:00:00Z are no longer kept"), "{notes}");
+    }
+    let status = desk.json(&["history", "status"]).0;
+    assert_eq!(status["first_at"], "2026-10-02T00:00:00Z");
+    assert_eq!(exit(&desk, &["history", "verify"]), 0);
+}
+
+#[test]
+fn an_outage_over_the_end_of_a_month_is_one_in_both() {
+    let desk = Desk::new(
+        "version: 1\nservers:\n  - {name: ehr, url: https://ehr.example.org/fhir, schedule: {every: 1h}, \
+         maintenance: [{from: 2026-11-05T00:00:00Z, until: 2026-11-05T01:00:00Z, reason: pump on db01.corp}], \
+         sla: {agreement: by wiki.corp, availability: 99.9%}}\n",
+    );
+    // From 30 October 20:00 to 2 November 04:00.
+    seen(&desk, "2026-10-01T00:00:00Z", 40 * 24, 29 * 24 + 20..32 * 24 + 4);
+    let id = "ehr@2026-10-30T20:00:00Z";
+    let close = ["incidents", "close", id, "--cause", "disk", "--case", "4711", "see pump.corp"];
+    assert_eq!(exit(&desk, &close), 0);
+    for (month, counts) in [("2026-10", 28 * HOUR), ("2026-11", 28 * HOUR)] {
+        let listed = desk.json(&["incidents", "list", "--month", month]).0;
+        let sla = desk.json(&["report", "sla", "--month", month]).0;
+        let period = &sla["servers"][0]["periods"][0];
+        for outage in [&listed["incidents"][0], &period["incidents"][0]] {
+            assert_eq!(outage["id"], id, "{month}: {outage:#}");
+            assert_eq!(outage["until"], "2026-11-02T04:00:00Z");
+            assert_eq!((&outage["closed"], &outage["case_number"]), (&true.into(), &"4711".into()));
+            assert_eq!(outage["duration_ms"], 56 * HOUR);
+            assert_eq!(outage["first"]["at"], "2026-10-30T20:00:00Z");
+            assert_eq!(outage["last"]["at"], "2026-11-02T03:00:00Z");
+            assert_eq!(outage["begin_uncertainty_ms"], HOUR);
+        }
+        assert_eq!(period["incidents"][0]["counts_ms"], counts, "{month}");
+        assert_eq!(period["judgement"]["spent_ms"], counts, "{month}");
+    }
+    // What is sent to the vendor with it is cleared as well, and still proves what it says.
+    let args = ["report", "sla", "ehr", "--month", "2026-11", "--for-vendor"];
+    let page = text(&desk, &[&args[..], &["--proof", "p"]].concat(), "markdown");
+    assert!(page.contains("by up to 1 h") && page.contains("4711; see \\[internal\\]"), "{page}");
+    let proof = std::fs::read_to_string(desk.dir.path().join("p")).unwrap();
+    assert!(!proof.contains(".corp") && proof.contains("pump on [internal]"));
+    assert_eq!(exit(&desk, &["report", "verify", "p"]), 0);
+}
+
+#[test]
+fn who_does_not_say_how_long_it_took_says_nothing_of_response_times() {
+    let desk = Desk::new(
+        "version: 1\nservers:\n  - {name: ehr, url: https://ehr.example.org/fhir, schedule: {every: 1h}, \
+         sla: {availability: 90%, latency_p95: 2s}}\n",
+    );
+    let mut csv = String::from("server,at,status\n");
+    for hour in 0..24 {
+        writeln!(csv, "ehr,2026-10-01T{hour:02}:00:00Z,up").unwrap();
+    }
+    std::fs::write(desk.dir.path().join("a.csv"), csv).unwrap();
+    assert_eq!(exit(&desk, &["history", "import", "a.csv"]), 0);
+    let window = ["--from", "2026-10-01", "--to", "2026-10-02"];
+    let summary = desk.json(&[&["report", "summary"], &window[..]].concat()).0;
+    assert_eq!(summary["servers"][0]["latency"], Value::Null, "{summary:#}");
+    let sla = desk.json(&["report", "sla", "--month", "2026-10"]).0;
+    let p95 = &sla["servers"][0]["periods"][0]["judgement"]["latency"][0];
+    assert_eq!((&p95["measured_ms"], &p95["met"]), (&Value::Null, &Value::Null), "{sla:#}");
 }
 
 #[test]

@@ -5,33 +5,25 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use foldhash::{HashMap, HashSet};
-use http::Method;
-use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
-use url::Url;
 use uuid::Uuid;
 
 use crate::command::report::window::WindowArgs;
 use crate::context::{Context, Outcome};
-use crate::history::{
-    Assembler, Foreign, Run, Store, Survey, assemble, rows_csv, survey_csv, usual_code,
-};
-use crate::http::{Call, Client, Identity};
+use crate::history::{Assembler, Foreign, Run, Store, Survey, assemble, rows_csv, survey_csv};
 use crate::inventory::Inventory;
-use crate::model::{Code, Error, ErrorKind, Origin, Reading, Result, Server, Status};
+use crate::model::{Error, Origin, Reading, Result};
 use crate::view;
+
+mod gauges;
+mod prometheus;
 
 /// Readings that are written in one transaction.
 const AT_ONCE: usize = 30_000;
-/// Prometheus gives at most 11,000 points a series.
-const MOST_POINTS: i64 = 10_000;
-/// Most bytes of one of its answers.
-const MAX_BODY: u64 = 64 << 20;
 
 /// Take in what another program has seen: CSV, or a Prometheus with probe_success
 ///
@@ -47,6 +39,11 @@ pub struct ImportArgs {
         conflicts_with = "prometheus"
     )]
     pub file: Option<PathBuf>,
+
+    /// The file holds gauges, as `history export --gauges -o csv` prints them: at, gauge, value, and
+    /// where they are there server, limit
+    #[arg(long, conflicts_with = "prometheus")]
+    pub gauges: bool,
 
     /// The server that it is about, where the file does not say
     #[arg(long, value_name = "NAME", add = crate::command::complete::servers())]
@@ -76,13 +73,18 @@ pub(super) async fn run(
     if let Some(name) = &args.server {
         crate::command::check::exact(inventory, name)?;
     }
+    if args.window.is_said() && args.prometheus.is_none() {
+        return Err(Error::usage("a window goes with --prometheus; a file is taken in whole"));
+    }
+    if args.gauges
+        && let Some(path) = &args.file
+    {
+        return gauges::run(args, path, context, inventory).await;
+    }
     let (source, rows) = match (&args.prometheus, &args.file) {
         (Some(address), _) => {
-            let rows = from_prometheus(args, address, context, inventory).await?;
+            let rows = prometheus::from_prometheus(args, address, context, inventory).await?;
             (address.clone(), Rows::Held { rows, unread: Vec::new() })
-        }
-        (None, Some(_)) if args.window.is_said() => {
-            return Err(Error::usage("a window goes with --prometheus; a file is taken in whole"));
         }
         (None, Some(path)) => (path.display().to_string(), from_file(args, path, context).await?),
         (None, None) => return Err(Error::usage("nothing to import: name a file or --prometheus")),
@@ -90,20 +92,23 @@ pub(super) async fn run(
     if let Some(unread) = rows.unread() {
         context.notice(&format!("not read, since their names are unknown: {unread}"));
     }
-    for name in rows.servers() {
-        if inventory.server(&name).is_none() {
-            return Err(Error::not_found(format!(
-                "the inventory has no server named \"{}\"; nothing was imported",
-                name.escape_debug()
-            )));
-        }
-    }
+    all_known(inventory, rows.servers())?;
     let store = context.open_history(inventory).await?;
     // Two that look at the same moment what is there would both write what is not.
     store.claim_patiently().await?;
     let result = keep(context, &store, rows).await;
     context.audit().outcome(args.server.as_deref(), "history imported", &result);
     Ok(Outcome::printed(view::history::imported(&source, &result?)))
+}
+
+fn all_known(inventory: &Inventory, names: impl IntoIterator<Item = Arc<str>>) -> Result<()> {
+    match names.into_iter().find(|name| inventory.server(name).is_none()) {
+        None => Ok(()),
+        Some(name) => Err(Error::not_found(format!(
+            "the inventory has no server named \"{}\"; nothing was imported",
+            name.escape_debug()
+        ))),
+    }
 }
 
 /// Where the rows are.
@@ -182,14 +187,9 @@ async fn from_file(args: &ImportArgs, path: &Path, context: &Context) -> Result<
     let now = context.clock.now();
     let progress = context.progress("reading", 0);
     let read = tokio::task::spawn_blocking(move || {
-        let mut file = match path == Path::new("-") {
-            true => spooled()?,
-            false => File::open(&path).map_err(|error| Error::io("read", &path, &error))?,
-        };
+        let mut file = opened(&path)?;
         let survey = survey_csv(&file, server.as_deref(), now)?;
-        file.rewind().map_err(|error| {
-            Error::io("read a second time", &path, &error).hint("or give it on standard input: -")
-        })?;
+        rewound(&mut file, &path)?;
         if survey.in_order {
             return Ok(Rows::Ordered { file, server, survey });
         }
@@ -200,6 +200,20 @@ async fn from_file(args: &ImportArgs, path: &Path, context: &Context) -> Result<
         read.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
     progress.finish();
     rows
+}
+
+/// A file, or standard input where it is called `-`.
+fn opened(path: &Path) -> Result<File> {
+    match path == Path::new("-") {
+        true => spooled(),
+        false => File::open(path).map_err(|error| Error::io("read", path, &error)),
+    }
+}
+
+fn rewound(file: &mut File, path: &Path) -> Result<()> {
+    file.rewind().map_err(|error| {
+        Error::io("read a second time", path, &error).hint("or give it on standard input: -")
+    })
 }
 
 /// Standard input, to be read more than once.
@@ -310,127 +324,4 @@ async fn known(
             .await?;
     }
     Ok(found)
-}
-
-/// What `query_range` answers.
-#[derive(Deserialize)]
-struct Answer {
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Vec<Series>,
-}
-
-#[derive(Deserialize)]
-struct Series {
-    /// Seconds since the epoch, and the value as a text.
-    values: Vec<(f64, String)>,
-}
-
-async fn from_prometheus(
-    args: &ImportArgs,
-    address: &str,
-    context: &Context,
-    inventory: &Inventory,
-) -> Result<Vec<Foreign>> {
-    let name = args.server.as_deref().unwrap_or_default();
-    let server = crate::command::check::exact(inventory, name)?;
-    let chosen = args.window.choose(context.clock.now())?;
-    let address = Url::parse(address)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| Error::usage("--prometheus is no address; write http://HOST:PORT"))?;
-    if !address.username().is_empty() || address.password().is_some() {
-        return Err(Error::usage("a password does not belong into a URL"));
-    }
-    let transport = Arc::clone(&context.surroundings(inventory).transport);
-    // Nothing of the server's own is for a Prometheus.
-    let mut plain: Server = server.clone();
-    plain.network.allowed_addresses.clear();
-    let client = Client::beside(&plain, &address, &Identity::default(), transport)
-        .map_err(|failure| Error::new(ErrorKind::Unavailable, failure.message))?;
-    let step = i64::try_from(args.step.as_millis()).unwrap_or(60_000).max(1_000);
-    let mut rows = Vec::new();
-    let mut from = chosen.window.from;
-    while from < chosen.window.to {
-        let to = (from + step * MOST_POINTS).min(chosen.window.to);
-        let range = (from, to - 1, step);
-        let success = ask(&client, &address, "probe_success", &args.matchers, range).await?;
-        let took = ask(&client, &address, "probe_duration_seconds", &args.matchers, range).await?;
-        let took: BTreeMap<i64, f64> = took.into_iter().collect();
-        rows.extend(success.into_iter().filter_map(|(at, value)| {
-            let status = if value >= 1.0 { Status::Healthy } else { Status::Critical };
-            let code = usual_code(status);
-            let seconds = took.get(&at).copied().unwrap_or(0.0).clamp(0.0, 1e6);
-            // Clamped.
-            Some(Foreign {
-                server: name.into(),
-                at: Timestamp::from_millisecond(at).ok()?,
-                check: "probe".into(),
-                status,
-                party: code.map(Code::party),
-                code: code.map(|code| code.as_str().into()),
-                duration_us: (seconds * 1e6) as u64,
-                http_status: None,
-            })
-        }));
-        from = to;
-    }
-    Ok(rows)
-}
-
-/// One series of one metric, as milliseconds since the epoch and values.
-async fn ask(
-    client: &Client,
-    address: &Url,
-    metric: &str,
-    matchers: &str,
-    (from, to, step): (i64, i64, i64),
-) -> Result<Vec<(i64, f64)>> {
-    let mut url = address.clone();
-    let path = format!("{}/api/v1/query_range", address.path().trim_end_matches('/'));
-    url.set_path(&path);
-    let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
-    url.query_pairs_mut()
-        .append_pair("query", &format!("{metric}{{{matchers}}}"))
-        .append_pair("start", &seconds(from))
-        .append_pair("end", &seconds(to))
-        .append_pair("step", &seconds(step));
-    let call = Call {
-        method: Method::GET,
-        url: &url,
-        accept: "application/json",
-        headers: &[],
-        credential: None,
-        body: None,
-        deadline: Instant::now() + Duration::from_secs(60),
-    };
-    let exchange = client.receive(&call, MAX_BODY).await.map_err(|failure| {
-        Error::new(ErrorKind::Unavailable, format!("Prometheus: {}", failure.message))
-    })?;
-    if exchange.status() != 200 {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("Prometheus answers HTTP {}", exchange.status()),
-        )
-        .hint("look whether --match holds label matchers such as instance=\"ehr\""));
-    }
-    let answer: Answer = serde_json::from_slice(&exchange.body).map_err(|error| {
-        Error::new(ErrorKind::Data, format!("what Prometheus answers cannot be read: {error}"))
-    })?;
-    let mut series = answer.data.result;
-    if series.len() > 1 {
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!("{} series of {metric} match; one server has one", series.len()),
-        )
-        .hint("narrow it with --match, such as --match 'instance=\"ehr\",job=\"blackbox\"'"));
-    }
-    let Some(series) = series.pop() else { return Ok(Vec::new()) };
-    // A float is clamped by the cast.
-    let point =
-        |(at, value): (f64, String)| Some(((at * 1000.0).round() as i64, value.parse().ok()?));
-    Ok(series.values.into_iter().filter_map(point).collect())
 }

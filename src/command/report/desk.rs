@@ -73,28 +73,43 @@ impl<'a> Desk<'a> {
             history: self.store.place().to_string(),
             window: self.chosen.window,
             zone: self.chosen.zone.clone(),
-            notes: self.notes(),
+            notes: self.notes(kind),
         }
     }
 
-    fn notes(&self) -> Vec<String> {
-        let without: Vec<&str> = self
-            .servers
-            .iter()
-            .filter(|server| !self.is_known(server))
-            .map(|server| server.name.as_str())
-            .collect();
-        let without = match without.as_slice() {
-            [] => None,
-            [one] => Some(format!("History has nothing of {one}.")),
-            many => {
-                Some(format!("History has nothing of {} servers, such as {}.", many.len(), many[0]))
+    fn notes(&self, kind: &str) -> Vec<String> {
+        let named = |of: &dyn Fn(&Server) -> bool| {
+            let named: Vec<&str> = self
+                .servers
+                .iter()
+                .filter(|server| of(server))
+                .map(|server| server.name.as_str())
+                .collect();
+            match named.as_slice() {
+                [] => None,
+                [one] => Some((*one).to_owned()),
+                many => Some(format!("{} servers, such as {}", many.len(), many[0])),
             }
         };
+        let without = named(&|server| !self.is_known(server))
+            .map(|named| format!("History has nothing of {named}."));
+        let kept_from = |server: &Server| self.known(server).and_then(|known| known.pruned_to);
+        let is_cut_off = |server: &Server| kept_from(server) > Some(self.chosen.window.from);
+        let cut_off = named(&is_cut_off).map(|named| {
+            let last =
+                self.servers.iter().filter(|server| is_cut_off(server)).filter_map(kept_from);
+            let last = report::instant(last.max().unwrap_or_default());
+            let what = match kind {
+                "availability" | "incident" | "security" => "nothing is known from then",
+                "sla" => "where time of a period counts from then, there is no verdict",
+                _ => "the figures are of roll-ups, of hours at first and of days (UTC) later",
+            };
+            format!("Of {named} readings from before {last} are no longer kept: {what}.")
+        });
         let cut = self.chosen.is_cut.then(|| {
             "The window that was asked for ends in the future; all is told up to now.".to_owned()
         });
-        cut.into_iter().chain(without).collect()
+        cut.into_iter().chain(without).chain(cut_off).collect()
     }
 
     pub(super) async fn report(
@@ -103,6 +118,7 @@ impl<'a> Desk<'a> {
         for_vendor: bool,
     ) -> Result<(Output, Option<Verdict>)> {
         let window = self.chosen.window;
+        let now = self.now.as_millisecond();
         let output = match kind {
             ReportKind::Summary(_) => {
                 view::report::summary::output(self.head("summary"), self.added(false).await?)
@@ -119,7 +135,9 @@ impl<'a> Desk<'a> {
                 for server in &self.servers {
                     let known = self.is_known(server);
                     let zone = &self.chosen.zone;
-                    all.push(report::availability(&self.store, server, known, window, zone).await?);
+                    all.push(
+                        report::availability(&self.store, server, known, window, zone, now).await?,
+                    );
                 }
                 view::report::availability::output(self.head("availability"), all)
             }
@@ -129,7 +147,7 @@ impl<'a> Desk<'a> {
                     let known = self.is_known(server);
                     let zone = &self.chosen.zone;
                     let one =
-                        report::availability(&self.store, server, known, window, zone).await?;
+                        report::availability(&self.store, server, known, window, zone, now).await?;
                     all.extend(one.incidents);
                 }
                 all.sort_by_key(|outage| outage.from);
@@ -253,7 +271,7 @@ impl<'a> Desk<'a> {
         let now = self.now.as_millisecond();
         let mut all = Vec::new();
         for server in &self.servers {
-            let known = self.is_known(server);
+            let known = self.known(server);
             // Where nobody names a window, it is the period that is running.
             let window = match self.chosen.is_said {
                 true => self.chosen.by(&report::calendar(server)?, self.now)?,
@@ -264,7 +282,7 @@ impl<'a> Desk<'a> {
         Ok(all)
     }
 
-    pub(super) async fn proof(&self, kind: &ReportKind) -> Result<Proof> {
+    pub(super) async fn proof(&self, kind: &ReportKind, for_vendor: bool) -> Result<Proof> {
         // Where nobody names a window, agreements are proven for what is running of their periods.
         let running = match kind {
             ReportKind::Sla(_) if !self.chosen.is_said => {
@@ -281,10 +299,14 @@ impl<'a> Desk<'a> {
             }
             _ => None,
         };
-        let servers: Vec<&Server> =
-            self.servers.iter().filter(|server| self.is_known(server)).collect();
+        let servers = self.servers.iter().map(|server| (server, self.known(server)));
+        let servers: Vec<_> = servers.filter(|(_, known)| known.is_some()).collect();
         let window = running.unwrap_or(self.chosen.window);
-        report::prove(&self.store, &servers, window, self.now).await
+        let proof = report::prove(&self.store, &servers, window, self.now).await?;
+        match servers.first().filter(|_| for_vendor) {
+            Some((server, _)) => report::proof_for_vendor(proof, server, &self.inventory.servers),
+            None => Ok(proof),
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 
-use super::{Foreign, usual_code};
-use crate::model::{Code, Error, ErrorKind, Party, Result, Status};
+use super::{Exported, Foreign, usual_code};
+use crate::model::{Code, Error, ErrorKind, Party, Phases, Result, State, Status};
 
 /// The check of rows that name none.
 const CHECK: &str = "import";
@@ -69,7 +69,7 @@ pub fn survey_csv(input: impl Read, server: Option<&str>, now: Timestamp) -> Res
 }
 
 /// Why an instant is no time of a look; such a one would be rolled up hour by hour from there on.
-fn no_time(at: Timestamp, now: Timestamp) -> Option<&'static str> {
+pub(super) fn no_time(at: Timestamp, now: Timestamp) -> Option<&'static str> {
     /// 1990-01-01T00:00:00Z: nothing was watched over HTTP before.
     const EARLIEST_S: i64 = 631_152_000;
     const DAY_S: i64 = 86_400;
@@ -104,7 +104,7 @@ fn table<R: Read>(
         .buffer_capacity(1 << 18)
         .from_reader(input);
     let head = reader.headers().map_err(|error| wrong(1, &error.to_string()))?.clone();
-    let columns = Columns::of(&head, server)?;
+    let columns = Columns::of(&head, server.is_some())?;
     let unread = unread(&head);
     let server = server.map(str::to_owned);
     let mut record = csv::StringRecord::new();
@@ -135,36 +135,48 @@ const COLUMNS: [&[&str]; 8] = [
     &["duration_ms", "response_ms", "duration_seconds", "duration"],
     &["http_status", "http"],
 ];
-/// What `history export` writes besides.
-const EXPORTED: [&str; 11] = [
-    "origin",
-    "state",
-    "counts",
-    "attempts",
-    "dns_ms",
-    "connect_ms",
-    "tls_ms",
-    "first_byte_ms",
-    "transfer_ms",
-    "wire_bytes",
-    "issue",
+/// Columns of `history export` that no other table has.
+const EXPORTED: [(&str, More); 10] = [
+    ("state", More::State),
+    ("counts", More::Counts),
+    ("attempts", More::Attempts),
+    ("dns_ms", More::Phase(|phases| &mut phases.dns_us)),
+    ("connect_ms", More::Phase(|phases| &mut phases.connect_us)),
+    ("tls_ms", More::Phase(|phases| &mut phases.tls_us)),
+    ("first_byte_ms", More::Phase(|phases| &mut phases.first_byte_us)),
+    ("transfer_ms", More::Phase(|phases| &mut phases.transfer_us)),
+    ("wire_bytes", More::WireBytes),
+    ("issue", More::Issue),
 ];
+/// What comes in is of an import, whoever saw it first.
+const ORIGIN: &str = "origin";
+
+#[derive(Clone, Copy)]
+enum More {
+    State,
+    Counts,
+    Attempts,
+    Phase(fn(&mut Phases) -> &mut Option<u64>),
+    WireBytes,
+    Issue,
+}
 
 fn unread(head: &csv::StringRecord) -> Vec<String> {
-    let known = || COLUMNS.iter().copied().flatten().chain(&EXPORTED);
+    let exported = || EXPORTED.iter().map(|(name, _)| name).chain([&ORIGIN]);
+    let known = || COLUMNS.iter().copied().flatten().chain(exported());
     let is_known = |name: &&str| known().any(|known| known.eq_ignore_ascii_case(name));
     head.iter().filter(|name| !is_known(name)).map(str::to_owned).collect()
 }
 
 /// Names that come again and again, each kept once.
 #[derive(Default)]
-struct Names(HashSet<Arc<str>>);
+pub(super) struct Names(HashSet<Arc<str>>);
 
 impl Names {
     /// A file with a new name in every row must not fill the memory.
     const MOST: usize = 100_000;
 
-    fn name(&mut self, text: &str) -> Arc<str> {
+    pub fn name(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return known.clone();
         }
@@ -177,8 +189,28 @@ impl Names {
     }
 }
 
-fn wrong(line: u64, why: &str) -> Error {
+pub(super) fn wrong(line: u64, why: &str) -> Error {
     Error::new(ErrorKind::Data, format!("line {line}: {why}; nothing was imported"))
+}
+
+/// Where the column of one of these names is.
+///
+/// # Errors
+/// Exit 65 when two of them are there.
+pub(super) fn place(head: &csv::StringRecord, names: &[&str]) -> Result<Option<usize>> {
+    let is_one = |name: &str| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    let mut found = head.iter().enumerate().filter(|(_, name)| is_one(name));
+    match (found.next(), found.next()) {
+        (Some((_, one)), Some((_, other))) => {
+            let why = format!(
+                "the columns \"{}\" and \"{}\" say the same",
+                one.escape_debug(),
+                other.escape_debug()
+            );
+            Err(wrong(1, &why).hint("leave one of them out"))
+        }
+        (one, _) => Ok(one.map(|(at, _)| at)),
+    }
 }
 
 struct Columns {
@@ -191,43 +223,37 @@ struct Columns {
     /// And how many microseconds its unit has.
     duration: Option<(usize, f64)>,
     http_status: Option<usize>,
+    exported: Vec<(usize, More)>,
 }
 
 impl Columns {
-    fn of(head: &csv::StringRecord, server: Option<&str>) -> Result<Columns> {
-        let find = |names: &[&str]| {
-            head.iter()
-                .position(|name| names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)))
-        };
-        for names in COLUMNS {
-            let is_one = |name: &&str| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-            let found: Vec<&str> = head.iter().filter(is_one).collect();
-            if let [one, other, ..] = found[..] {
-                let why = format!(
-                    "the columns \"{}\" and \"{}\" say the same",
-                    one.escape_debug(),
-                    other.escape_debug()
-                );
-                return Err(wrong(1, &why).hint("leave one of them out"));
-            }
-        }
+    fn of(head: &csv::StringRecord, is_about_one: bool) -> Result<Columns> {
         let lacks = |what: &str| {
             Error::new(ErrorKind::Data, format!("the head names no column {what}; nothing was imported"))
                 .hint("columns: at, status, and where they are there server, check, code, party, duration_ms, http_status")
         };
-        let ms = find(&["duration_ms", "response_ms"]).map(|at| (at, 1_000.0));
-        let seconds = find(&["duration_seconds", "duration"]).map(|at| (at, 1_000_000.0));
-        let columns = Columns {
-            at: find(&["at", "time", "timestamp"]).ok_or_else(|| lacks("at"))?,
-            status: find(&["status", "success", "up"]).ok_or_else(|| lacks("status"))?,
-            server: find(&["server", "name"]),
-            check: find(&["check"]),
-            code: find(&["code"]),
-            party: find(&["party"]),
-            duration: ms.or(seconds),
-            http_status: find(&["http_status", "http"]),
+        let [at, status, server, check, code, party, duration, http_status] =
+            COLUMNS.map(|names| place(head, names));
+        let unit = |at: usize| match head.get(at).map(|name| name.to_ascii_lowercase()) {
+            Some(name) if name.ends_with("_ms") => (at, 1_000.0),
+            _ => (at, 1_000_000.0),
         };
-        if columns.server.is_none() && server.is_none() {
+        let columns = Columns {
+            at: at?.ok_or_else(|| lacks("at"))?,
+            status: status?.ok_or_else(|| lacks("status"))?,
+            server: server?,
+            check: check?,
+            code: code?,
+            party: party?,
+            duration: duration?.map(unit),
+            http_status: http_status?,
+            exported: EXPORTED
+                .iter()
+                .filter_map(|(name, more)| Some((place(head, &[name]).transpose()?, *more)))
+                .map(|(at, more)| Ok((at?, more)))
+                .collect::<Result<_>>()?,
+        };
+        if columns.server.is_none() && !is_about_one {
             return Err(lacks("server").hint("or name the server: --server NAME"));
         }
         Ok(columns)
@@ -260,32 +286,83 @@ impl Columns {
                     .ok_or_else(|| format!("\"{}\" is no party", party.escape_debug()))
             })
             .transpose()?;
-        let duration = match (text(self.duration.map(|(at, _)| at)), self.duration) {
-            (Some(text), Some((_, unit))) => text
-                .parse::<f64>()
-                .ok()
-                .map(|number| number * unit)
-                .filter(|us| (0.0..=LONGEST_US).contains(us))
-                .ok_or_else(|| format!("\"{}\" is no duration", text.escape_debug()))?,
-            _ => 0.0,
+        let duration_us = match (text(self.duration.map(|(at, _)| at)), self.duration) {
+            (Some(text), Some((_, unit))) => microseconds(text, unit)?,
+            _ => 0,
         };
         let http_status = text(self.http_status)
             .map(|text| {
                 text.parse().map_err(|_| format!("\"{}\" is no HTTP status", text.escape_debug()))
             })
             .transpose()?;
-        // Checked above.
+        let check = text(self.check).unwrap_or(CHECK);
+        if !is_name(check) {
+            return Err(format!("\"{}\" is no name of a check", check.escape_debug()));
+        }
         Ok(Foreign {
             server: names.name(server),
             at: instant(at).ok_or_else(|| format!("\"{}\" is no time", at.escape_debug()))?,
-            check: names.name(text(self.check).unwrap_or(CHECK)),
+            check: names.name(check),
             party: party.or(code.map(Code::party)),
             code: code.map(|code| names.name(code.as_str())),
             status,
-            duration_us: duration as u64,
+            duration_us,
             http_status,
+            exported: self.exported(record, names)?,
         })
     }
+
+    fn exported(
+        &self,
+        record: &csv::StringRecord,
+        names: &mut Names,
+    ) -> Result<Option<Box<Exported>>, String> {
+        if self.exported.is_empty() {
+            return Ok(None);
+        }
+        let mut exported = Exported::default();
+        for (at, more) in &self.exported {
+            let Some(text) = record.get(*at).map(str::trim).filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            let wrong = |what: &str| format!("\"{}\" is no {what}", text.escape_debug());
+            match more {
+                More::State => {
+                    exported.state = State::find(text).ok_or_else(|| wrong("state"))?;
+                }
+                More::Counts => {
+                    exported.counts = text.parse().map_err(|_| wrong("yes or no: true, false"))?;
+                }
+                More::Attempts => {
+                    exported.attempts = text.parse().map_err(|_| wrong("number of attempts"))?;
+                }
+                More::Phase(of) => *of(&mut exported.phases) = Some(microseconds(text, 1_000.0)?),
+                More::WireBytes => {
+                    exported.wire_bytes = text.parse().map_err(|_| wrong("number of bytes"))?;
+                }
+                More::Issue => {
+                    let is_code = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+                    let code = is_code.then(|| names.name(text));
+                    exported.issue = Some(code.ok_or_else(|| wrong("type of an issue"))?);
+                }
+            }
+        }
+        Ok(Some(Box::new(exported)))
+    }
+}
+
+/// Whether it is as checks are named, such as `search[1]`: an export is no place for formulas.
+fn is_name(check: &str) -> bool {
+    check.starts_with(|c: char| c.is_alphanumeric())
+        && check.chars().all(|c| c.is_alphanumeric() || "_-.:/[]() ".contains(c))
+}
+
+fn microseconds(text: &str, unit: f64) -> Result<u64, String> {
+    let us = text.parse::<f64>().ok().map(|number| (number * unit).round());
+    // Within bounds that both have.
+    us.filter(|us| (0.0..=LONGEST_US).contains(us))
+        .map(|us| us as u64)
+        .ok_or_else(|| format!("\"{}\" is no duration", text.escape_debug()))
 }
 
 fn status_of(text: &str) -> Option<Status> {
@@ -300,7 +377,7 @@ fn status_of(text: &str) -> Option<Status> {
 }
 
 /// RFC 3339, or seconds since the epoch.
-fn instant(text: &str) -> Option<Timestamp> {
+pub(super) fn instant(text: &str) -> Option<Timestamp> {
     // A date is no number.
     let seconds: f64 = match text.parse() {
         Ok(seconds) => seconds,
@@ -333,6 +410,14 @@ mod tests {
             ),
             ("at,status,duration_ms\n1761955200,up,1e300\n", "\"1e300\" is no duration"),
             ("at,status,code\n2025-11-01T00:00:00Z,down,tcp.refusal\n", "is no reason code"),
+            ("at,status,check\n1761955200,up,=1+1\n", "\"=1+1\" is no name of a check"),
+            ("at,status,check\n1761955200,up,\"a,b\"\n", "\"a,b\" is no name of a check"),
+            (
+                "at,status,issue\n1761955200,down,Throttled\n",
+                "\"Throttled\" is no type of an issue",
+            ),
+            ("at,status,state\n1761955200,up,away\n", "\"away\" is no state"),
+            ("at,status,state,state\n1761955200,up,active,active\n", "say the same"),
         ] {
             let error = survey_csv(text.as_bytes(), Some("a"), NOW).unwrap_err();
             assert!(error.message.contains(words), "{}", error.message);

@@ -10,8 +10,8 @@ use crate::history::db::GaugeRow;
 use crate::model::Result;
 
 impl Postgres {
-    /// Keeps values; one that is there already stays as it is.
-    pub async fn put_gauges(&mut self, rows: Vec<GaugeRow>) -> Result<()> {
+    /// Keeps values, and tells how many; one that is there already stays as it is.
+    pub async fn put_gauges(&mut self, rows: Vec<GaugeRow>) -> Result<u64> {
         // Each once and sorted, so that none waits for one who waits for it.
         let mut asked: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         for row in &rows {
@@ -48,7 +48,6 @@ impl Postgres {
             &[&servers, &words, &instants, &values, &limits],
         )
         .await
-        .map(drop)
     }
 
     /// The gauges of a server with their names.

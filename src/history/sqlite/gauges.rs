@@ -8,8 +8,8 @@ use crate::history::db::GaugeRow;
 use crate::model::Result;
 
 impl Sqlite {
-    /// Keeps values; one that is there already stays as it is.
-    pub async fn put_gauges(&mut self, rows: Vec<GaugeRow>) -> Result<()> {
+    /// Keeps values, and tells how many; one that is there already stays as it is.
+    pub async fn put_gauges(&mut self, rows: Vec<GaugeRow>) -> Result<u64> {
         self.call(move |connection| {
             let mut ask = connection.prepare_cached(
                 "INSERT INTO gauge (server, word, asked_at) VALUES (?1, ?2, ?3) \
@@ -19,14 +19,15 @@ impl Sqlite {
             let mut insert = connection.prepare_cached(
                 "INSERT OR IGNORE INTO gauge_value (gauge, at, value, bound) VALUES (?1, ?2, ?3, ?4)",
             )?;
+            let mut new = 0;
             for row in rows {
                 let id: i64 = ask
                     .query_row(params![row.server, row.word, row.at], |found| found.get(0))?;
                 if let Some(value) = row.value {
-                    insert.execute(params![id, row.at, value, row.limit])?;
+                    new += insert.execute(params![id, row.at, value, row.limit])? as u64;
                 }
             }
-            Ok(())
+            Ok(new)
         })
         .await
     }

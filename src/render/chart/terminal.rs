@@ -171,9 +171,13 @@ fn sparkline(
 ) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let mut peaks: Vec<Option<f64>> = vec![None; columns];
-    for point in points {
+    let each_has_one = points.len() == columns && are_even(points);
+    for (nth, point) in points.iter().enumerate() {
         let share = period.share(point.at_ms);
-        let column = ((share + 1e-9) * columns as f64).floor().min(columns as f64 - 1.0);
+        let column = match each_has_one {
+            true => nth as f64,
+            false => ((share + 1e-9) * columns as f64).floor().min(columns as f64 - 1.0),
+        };
         if let (Some(value), 0.0..=1.0) = (point.known(), share)
             && let Some(peak) = peaks.get_mut(column as usize)
         {
@@ -192,6 +196,12 @@ fn sparkline(
         LEVELS[at as usize]
     };
     peaks.into_iter().map(|peak| peak.map_or(' ', level)).collect()
+}
+
+/// Whether points come one a step, such as a day, of which two a year are an hour shorter or longer.
+fn are_even(points: &[Point]) -> bool {
+    let mut steps = points.windows(2).map(|pair| (pair[1].at_ms - pair[0].at_ms) as f64);
+    steps.next().is_none_or(|first| steps.all(|step| (step / first - 1.0).abs() < 0.1))
 }
 
 fn timeline_rows(timeline: &Timeline, room: usize) -> Vec<Row> {

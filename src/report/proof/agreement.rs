@@ -48,6 +48,8 @@ pub struct ProvenPeriod {
     pub planned_over_ms: i64,
     /// Time of the whole period that counts.
     pub counted_ms: i64,
+    /// Of that, time whose readings are no longer kept; with any there is no verdict.
+    pub lost_ms: i64,
     /// (1 − objective) × what is judged and still to come, rounded down; null without an objective.
     pub budget_ms: Option<i64>,
     /// The budget without the time down; below zero when overspent.
@@ -111,7 +113,8 @@ pub(super) fn reckon(
         let wide = wide(until, readings.scheduled_ms, margin_ms(&objective));
         let seen = readings.seen(windows, until, wide);
         let latencies = readings.latencies(until);
-        let judged = judged(&objective, &seen, &latencies, period, now);
+        let kept_from = readings.kept_from_ms;
+        let judged = judged(&objective, &seen, &latencies, kept_from, period, now);
         ProvenPeriod::of(&seen, &judged, latencies.len() as u64)
     });
     Ok(periods.collect())
@@ -151,6 +154,7 @@ impl ProvenPeriod {
             result: Outcome::of(&judgement.totals),
             planned_over_ms: judgement.planned_over_ms,
             counted_ms: judgement.counted_ms,
+            lost_ms: judgement.lost_ms,
             budget_ms: judgement.budget_ms,
             remaining_ms: judgement.remaining_ms,
             latency: latency.collect(),

@@ -13,6 +13,7 @@ use crate::stats::uptime::{Kind, Point};
 /// Readings as their texts tell them, in order of time.
 pub(super) struct Readings {
     pub(super) scheduled_ms: Option<i64>,
+    pub(super) kept_from_ms: Option<i64>,
     all: Vec<Told>,
 }
 
@@ -44,7 +45,7 @@ impl Readings {
         let mut all = told.collect::<Result<Vec<Told>>>()?;
         // Stable: at one instant in the order of writing, as history tells them.
         all.sort_by_key(|told| told.look.point.at);
-        Ok(Readings { scheduled_ms: proven.scheduled_ms, all })
+        Ok(Readings { scheduled_ms: proven.scheduled_ms, kept_from_ms: proven.kept_from_ms, all })
     }
 
     pub(super) fn seen(&self, maintenance: &[Planned], window: Span, wide: Span) -> Seen {

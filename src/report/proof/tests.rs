@@ -94,6 +94,7 @@ fn proof(readings: &[Reading], terms: Terms) -> Proof {
     let mut proven = Proven {
         name: "a".to_owned(),
         scheduled_ms: Some(2 * HOUR),
+        kept_from_ms: None,
         maintenance: vec![Planned {
             from: Some(instant(SEPTEMBER + 100 * HOUR)),
             until: Some(instant(SEPTEMBER + 110 * HOUR)),

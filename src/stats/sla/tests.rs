@@ -44,7 +44,7 @@ fn readings(minutes: i64, bad: &[(i64, i64, Party)]) -> Vec<Point> {
 }
 
 fn evidence<'a>(points: &'a [Point], maintenance: &'a Spans) -> Evidence<'a> {
-    Evidence { points, rule: Rule::every(MINUTE), maintenance, latencies_us: &[] }
+    Evidence { points, rule: Rule::every(MINUTE), maintenance, latencies_us: &[], kept_from: None }
 }
 
 /// January 1970: the first 31 days since the epoch.
@@ -57,6 +57,31 @@ const MINUTES: i64 = 31 * 24 * 60;
 fn judged(objective: &Objective, bad: &[(i64, i64, Party)], planned: &Spans) -> Judgement {
     let points = readings(MINUTES, bad);
     judge(objective, &evidence(&points, planned), january(), i64::MAX).judgement
+}
+
+#[test]
+fn where_readings_were_let_go_there_is_no_verdict() {
+    let none = Spans::none();
+    let points = readings(MINUTES, &[]);
+    let day = 86_400_000;
+    let of = |agreed: &Objective, kept_from| {
+        let evidence = Evidence { kept_from, ..evidence(&points, &none) };
+        judge(agreed, &evidence, january(), i64::MAX).judgement
+    };
+    let always = objective("99.9%");
+    for (kept_from, lost_ms, verdict) in [
+        (None, 0, Verdict::Met),
+        (Some(january().from), 0, Verdict::Met),
+        (Some(january().from + day), day, Verdict::Unknown),
+        (Some(i64::MAX), 31 * day, Verdict::Unknown),
+    ] {
+        let found = of(&always, kept_from);
+        assert_eq!((found.lost_ms, found.verdict), (lost_ms, verdict), "{kept_from:?}");
+    }
+    // 1 January 1970 was a Thursday; what is outside of service hours is no loss.
+    let fridays = Objective { hours: ServiceHours::parse("Fri 00:00-24:00").unwrap(), ..always };
+    let found = of(&fridays, Some(january().from + day));
+    assert_eq!((found.lost_ms, found.verdict), (0, Verdict::Met));
 }
 
 #[test]
@@ -298,6 +323,7 @@ proptest! {
             rule: Rule::every(story.interval),
             maintenance: &planned,
             latencies_us: &[],
+            kept_from: None,
         };
         let whole = story.counts().clip(story.window);
         let found = settle(&agreed, &evidence, story.window, i64::MAX, &whole);

@@ -136,7 +136,7 @@ fn told(head: &Head, outage: &Outage) -> Vec<Block> {
 }
 
 /// All that a note says.
-fn words(note: &NoteFigures) -> String {
+pub(super) fn words(note: &NoteFigures) -> String {
     let parts = [
         note.cause.as_ref().map(|cause| format!("cause {cause}")),
         note.party.map(|party| format!("party {}", party.as_str())),
@@ -196,13 +196,24 @@ pub(super) fn outage_table(head: &Head, outages: &[Outage]) -> Table {
             Cell::plain(&outage.server),
             head.at(outage.from),
             until(head, outage),
-            lasting(outage.duration_ms),
+            lasted(outage),
             party(outage),
             or_dash(outage.code.as_deref()),
             or_dash(outage.case_number.as_deref()),
         ]
     });
     table(&["server", "from", "until", "lasted", "party", "reason", "case"], rows.collect())
+}
+
+/// How long it was, as far as it is known.
+fn lasted(outage: &Outage) -> Cell {
+    match outage.unknown_ms {
+        0 => lasting(outage.duration_ms),
+        unknown => {
+            let text = format!("{} ({} unknown)", length(outage.duration_ms), length(unknown));
+            Cell::plain(text).with_data(outage.duration_ms)
+        }
+    }
 }
 
 /// Outages on a time axis, a lane a server. Their table stands beside it.

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::human::{or_dash, table};
+use super::human::{clock, or_dash, table};
 use crate::model::Exit;
 use crate::render::{Block, Cell, Output, Page, Row, Table, Tone};
 use crate::report::{Checked, FORMULA, instant};
@@ -102,7 +102,7 @@ impl Head {
 
     /// An instant by the report's clock.
     pub fn clock(&self, at: Timestamp) -> String {
-        at.to_zoned(self.zone.clone()).strftime("%F %T").to_string()
+        clock(at, &self.zone)
     }
 
     /// The same as a cell; a program reads UTC.

@@ -1,10 +1,10 @@
 //! `report sla`: agreements kept or breached, and what is sent to a vendor in a dispute.
 
-use super::incident::{changed, outage_table, timeline};
+use super::incident::{changed, outage_table, timeline, words};
 use super::{Head, percent, percent_text};
 use crate::render::chart::{BurnDown, Chart, Period, Plot, Point};
 use crate::render::{Block, Cell, Figure, Output, Row, Table, Tone};
-use crate::report::{Agreed, LeftOut, Outage, PeriodFigures, WhyLeftOut};
+use crate::report::{Agreed, Expected, LeftOut, Outage, PeriodFigures, WhyLeftOut};
 use crate::stats::sla::{Percent, Verdict};
 use crate::stats::window::zone;
 use crate::view::human::{duration, lasting, length, or_dash, table};
@@ -197,9 +197,11 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
         Figure {
             label: "Verdict".to_owned(),
             value: verdict(judgement.verdict, judgement.running),
-            note: judgement.coverage.map_or_else(String::new, |coverage| {
-                format!("coverage {}", percent_text(coverage))
-            }),
+            note: match (judgement.lost_ms, judgement.coverage) {
+                (0, None) => String::new(),
+                (0, Some(coverage)) => format!("coverage {}", percent_text(coverage)),
+                (lost, _) => format!("readings of {} are no longer kept", length(lost)),
+            },
         },
     ];
     if let (Some(budget), Some(left), Some(_)) =
@@ -228,10 +230,13 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
             if latency.met == Some(false) { ": too slow" } else { "" }
         )));
     }
-    blocks.push(Block::text(format!(
-        "{} readings were expected, {} taken, {} are missing.",
-        period.readings.expected, period.readings.taken, period.readings.missing
-    )));
+    let Expected { expected, taken, missing } = period.readings;
+    blocks.push(Block::text(match judgement.lost_ms {
+        0 => format!("{expected} readings were expected, {taken} taken, {missing} are missing."),
+        _ => format!(
+            "{expected} readings were expected, {taken} are kept, {missing} are missing or no longer kept."
+        ),
+    }));
     if judgement.planned_over_ms > 0 {
         blocks.push(Block::text(format!(
             "{} of planned work are beyond what was agreed, and count as down.",
@@ -244,7 +249,12 @@ fn told(head: &Head, one: &Agreed, period: &PeriodFigures) -> Vec<Block> {
     if !period.incidents.is_empty() {
         let server = [one.server.as_str()];
         blocks.push(Block::chart(timeline(head, "Outages that count", &server, &period.incidents)));
-        blocks.push(Block::Table(outage_table(head, &period.incidents)));
+        let mut outages = outage_table(head, &period.incidents);
+        outages.head.push("counts".to_owned());
+        for (row, outage) in outages.rows.iter_mut().zip(&period.incidents) {
+            row.push(outage.counts_ms.map_or_else(Cell::nothing, lasting));
+        }
+        blocks.push(Block::Table(outages));
         blocks.extend(changes(head, &period.incidents));
     }
     blocks.push(Block::Blank);
@@ -387,10 +397,40 @@ fn evidence(head: &Head, period: &PeriodFigures) -> Option<Block> {
             ]);
         }
     }
-    let head =
+    let columns =
         ["outage", "", "at", "reason", "HTTP", "our request id", "your request id", "address"];
-    let seen = Block::Table(table(&head, rows));
-    (!period.incidents.is_empty()).then(|| Block::section("Evidence", vec![seen]))
+    let seen = Block::Table(table(&columns, rows));
+    let earlier = |ms: Option<i64>| match ms {
+        Some(ms) => Cell::plain(format!("by up to {}", length(ms))),
+        None => Cell::nothing(),
+    };
+    let uncertain = period.incidents.iter().map(|outage| {
+        vec![
+            Cell::plain(head.clock(outage.from)),
+            earlier(outage.begin_uncertainty_ms),
+            earlier(outage.end_uncertainty_ms),
+        ]
+    });
+    let columns = ["outage", "may have begun earlier", "may have ended earlier"];
+    let uncertain = Block::Table(table(&columns, uncertain.collect()));
+    let written = period.incidents.iter().flat_map(|outage| {
+        outage.notes.iter().map(|note| {
+            vec![
+                Cell::plain(head.clock(outage.from)),
+                Cell::plain(head.clock(note.written_at)),
+                Cell::plain(&note.author),
+                Cell::plain(&note.kind),
+                Cell::plain(words(note)),
+            ]
+        })
+    });
+    let written: Vec<_> = written.collect();
+    let mut blocks = vec![seen, Block::Blank, uncertain];
+    if !written.is_empty() {
+        let columns = ["outage", "at", "by", "", "what was written"];
+        blocks.extend([Block::Blank, Block::Table(table(&columns, written))]);
+    }
+    (!period.incidents.is_empty()).then(|| Block::section("Evidence", blocks))
 }
 
 fn burn_down(head: &Head, one: &Agreed, period: &PeriodFigures) -> Option<Chart> {
