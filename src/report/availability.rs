@@ -76,7 +76,7 @@ pub async fn availability(
         covered: totals.coverage().is_some_and(|coverage| coverage >= LEAST_COVERAGE),
         readings: Expected::of(&seen, &whole),
         outages: summary(&found, &totals),
-        incidents: incidents_of(store, server, &seen, &pieces, Level::Down, now).await?,
+        incidents: incidents_of(store, server, &seen, &pieces, None, now).await?,
         days: by_day(&pieces, window, zone),
         totals,
     })

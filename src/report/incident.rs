@@ -11,6 +11,7 @@ use super::seen::{DAY_MS, LOOK_BACK_DAYS, Seen};
 use crate::history::{Note, NoteKind, Store};
 use crate::model::{Error, Party, Reading, Result, Server, Status};
 use crate::stats::incident::{Confirmation, Incident, Level, incidents};
+use crate::stats::sla::Objective;
 use crate::stats::span::Span;
 use crate::stats::uptime::{Piece, Point, timeline};
 
@@ -117,7 +118,7 @@ pub fn parse_key(text: &str) -> Result<(String, i64)> {
 }
 
 /// The incidents of a server's timeline, with evidence and notes. One that goes on beyond an end of the
-/// timeline is told whole: it has one name, whatever was looked at.
+/// timeline is told whole: it has one name, whatever was looked at. What is down an agreement may say.
 ///
 /// # Errors
 /// When the history cannot be read.
@@ -126,17 +127,17 @@ pub async fn incidents_of(
     server: &Server,
     seen: &Seen,
     pieces: &[Piece],
-    level: Level,
+    agreed: Option<&Objective>,
     now: i64,
 ) -> Result<Vec<Outage>> {
-    let found = incidents(pieces, &seen.points, level, Confirmation::default());
+    let found = incidents(pieces, &seen.points, Level::Down, Confirmation::default());
     let from = pieces.first().map_or(0, |piece| piece.span.from);
     let to = pieces.last().map_or(0, |piece| piece.span.to);
     let mut all = Vec::with_capacity(found.len());
     for incident in found {
         let goes_on = incident.span.from <= from || incident.open && to < now;
         let whole = match goes_on {
-            true => whole(store, server, &incident, now).await?,
+            true => whole(store, server, &incident, agreed, now).await?,
             false => None,
         };
         all.push(match whole {
@@ -169,6 +170,7 @@ async fn whole(
     store: &Store,
     server: &Server,
     part: &Incident,
+    agreed: Option<&Objective>,
     now: i64,
 ) -> Result<Option<(Vec<Point>, Incident)>> {
     let mut found = None;
@@ -179,12 +181,16 @@ async fn whole(
             part.span.to.saturating_add(further).min(now).max(part.span.to),
         );
         let seen = Seen::load(store, server, true, window, 0).await?;
-        let pieces = timeline(&seen.points, window, &seen.rule, &seen.planned);
-        let all = incidents(&pieces, &seen.points, part.level, Confirmation::default());
+        let points = match agreed {
+            Some(objective) => objective.counted_as(&seen.points),
+            None => seen.points,
+        };
+        let pieces = timeline(&points, window, &seen.rule, &seen.planned);
+        let all = incidents(&pieces, &points, Level::Down, Confirmation::default());
         let meets = |one: &Incident| !one.span.intersect(&part.span).is_empty();
         let Some(incident) = all.into_iter().find(meets) else { break };
         let is_whole = incident.uncertainty_ms.is_some() && (!incident.open || window.to >= now);
-        found = Some((seen.points, incident));
+        found = Some((points, incident));
         if is_whole {
             break;
         }

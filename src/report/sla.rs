@@ -346,7 +346,7 @@ async fn figures(
     let ends: Vec<i64> =
         days(judgement.judged, &objective.zone).into_iter().map(|day| day.span.to).collect();
     let spent = judged.spent_at(&ends);
-    let mut outages = incidents_of(store, server, seen, &pieces, Level::Down, now).await?;
+    let mut outages = incidents_of(store, server, seen, &pieces, Some(objective), now).await?;
     outages.retain(|outage| counts(outage.span()));
     for outage in &mut outages {
         outage.counts_ms = Some(judged.within(outage.span()).down_ms);
@@ -357,7 +357,7 @@ async fn figures(
     let wide = Span::new(from.saturating_sub(margin), to.saturating_add(margin));
     let points = objective.counted_as(&seen.points);
     let all = inside(&timeline(&points, wide, &seen.rule, &Spans::none()));
-    let all = incidents_of(store, server, seen, &all, Level::Down, now).await?;
+    let all = incidents_of(store, server, seen, &all, Some(objective), now).await?;
     let left_out = all.into_iter().filter(|outage| !counts(outage.span())).map(|outage| {
         let why = WhyLeftOut::of(&judged.within(outage.span()));
         LeftOut { why, outage }

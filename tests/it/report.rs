@@ -412,6 +412,19 @@ fn an_outage_over_the_end_of_a_month_is_one_in_both() {
         assert_eq!(period["incidents"][0]["counts_ms"], counts, "{month}");
         assert_eq!(period["judgement"]["spent_ms"], counts, "{month}");
     }
+    // Also where an agreement says what is down.
+    let path = desk.dir.path().join("servers.yaml");
+    let inventory = std::fs::read_to_string(&path).unwrap();
+    let strict = inventory.replace("availability: 99.9%", "availability: 99.9%, down: [unknown]");
+    std::fs::write(&path, strict).unwrap();
+    let text_of = std::fs::read_to_string(desk.dir.path().join("seen.csv")).unwrap();
+    std::fs::write(desk.dir.path().join("seen.csv"), text_of.replace("down", "unknown")).unwrap();
+    let other = ["--history", "sqlite:other.db"];
+    let import = [&other[..], &["history", "import", "seen.csv", "--server", "ehr"]].concat();
+    assert_eq!(exit(&desk, &import), 0);
+    let sla = desk.json(&[&other[..], &["report", "sla", "--month", "2026-11"]].concat()).0;
+    assert_eq!(sla["servers"][0]["periods"][0]["incidents"][0]["id"], id, "{sla:#}");
+    std::fs::write(&path, inventory).unwrap();
     // What is sent to the vendor with it is cleared as well, and still proves what it says.
     let args = ["report", "sla", "ehr", "--month", "2026-11", "--for-vendor"];
     let page = text(&desk, &[&args[..], &["--proof", "p"]].concat(), "markdown");
