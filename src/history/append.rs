@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::batch::Batch;
@@ -55,29 +56,39 @@ pub struct Appender<'a> {
 }
 
 impl Appender<'_> {
-    /// Takes a run; the one before it is on the disk when this returns.
+    /// Takes a run; the one before it is on the disk when this returns. Beside the writing of that one
+    /// this one is encoded, and then something else is done: there is work for two processors, of which
+    /// the database may need one.
     ///
     /// # Errors
     /// As [`Store::append`], for either of them.
-    pub async fn push(&mut self, run: Run, mut readings: Vec<Reading>) -> Result<()> {
-        loop {
-            let (run, words) = (run.clone(), Arc::clone(&self.words));
-            let ready = tokio::task::spawn_blocking(move || ready(&run, readings, &words));
-            let (written, ready) = tokio::join!(self.write(), ready);
-            written?;
-            let broken = |error| Error::internal(format!("encoding readings broke off: {error}"));
-            let missing;
-            (readings, missing) = match ready.map_err(broken)?? {
-                Ready::Encoded(batch) => {
-                    self.waiting = Some(batch);
-                    return Ok(());
-                }
+    pub async fn push<T: Send + 'static>(
+        &mut self,
+        run: Run,
+        readings: Vec<Reading>,
+        then: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let (of, words) = (run.clone(), Arc::clone(&self.words));
+        let encoding = spawn_blocking(move || (ready(&of, readings, &words), then()));
+        let (written, encoded) = tokio::join!(self.write(), encoding);
+        written?;
+        let broken = |error| Error::internal(format!("encoding readings broke off: {error}"));
+        let (mut made, done) = encoded.map_err(broken)?;
+        let batch = loop {
+            let (readings, missing) = match made? {
+                Ready::Encoded(batch) => break batch,
                 Ready::Missing(readings, words) => (readings, words),
             };
             let mut inner = self.store.inner().await?;
             inner.number(missing).await?;
             self.words = Arc::new(inner.words.clone());
-        }
+            drop(inner);
+            let (of, words) = (run.clone(), Arc::clone(&self.words));
+            let encoding = spawn_blocking(move || ready(&of, readings, &words));
+            made = encoding.await.map_err(broken)?;
+        };
+        self.waiting = Some(batch);
+        Ok(done)
     }
 
     /// Writes what is left.

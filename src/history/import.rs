@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::model::{Code, Origin, Party, Phases, Reading, Sample, State, Status};
+use crate::model::{Code, Origin, Party, Phases, Reading, Result, Sample, State, Status};
 
 mod gauges;
 mod table;
@@ -64,17 +64,40 @@ pub fn usual_code(status: Status) -> Option<Code> {
     }
 }
 
-/// Puts rows together: results of one server at one instant are one reading, its status the worst of
-/// them.
+/// The readings of rows of which each server's come in the order of time, each as soon as it is whole.
+/// Results of one server at one instant are one reading, its status the worst of them.
+pub fn readings(
+    mut rows: impl Iterator<Item = Result<Foreign>>,
+) -> impl Iterator<Item = Result<Reading>> {
+    let mut assembler = Assembler::default();
+    let mut rest: Option<std::vec::IntoIter<Reading>> = None;
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(rest) = &mut rest {
+                return rest.next().map(Ok);
+            }
+            match rows.next() {
+                Some(Ok(row)) => {
+                    if let Some(reading) = assembler.take(row) {
+                        return Some(Ok(reading));
+                    }
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => rest = Some(std::mem::take(&mut assembler).finish().into_iter()),
+            }
+        }
+    })
+}
+
+/// What is open of each server.
 #[derive(Debug, Default)]
-pub struct Assembler {
+struct Assembler {
     open: HashMap<Arc<str>, Vec<Foreign>>,
 }
 
 impl Assembler {
-    /// Takes a row in; the reading that is whole with it. For rows of which each server's come in the
-    /// order of time.
-    pub fn take(&mut self, row: Foreign) -> Option<Reading> {
+    /// Takes a row in; the reading that is whole with it.
+    fn take(&mut self, row: Foreign) -> Option<Reading> {
         let Some(open) = self.open.get_mut(&row.server) else {
             self.open.insert(row.server.clone(), vec![row]);
             return None;
@@ -89,8 +112,7 @@ impl Assembler {
     }
 
     /// The last reading of each server.
-    #[must_use]
-    pub fn finish(self) -> Vec<Reading> {
+    fn finish(self) -> Vec<Reading> {
         let mut rest: Vec<Reading> =
             self.open.into_values().filter_map(|rows| reading(rows.into_iter())).collect();
         rest.sort_by(|a, b| (a.at, &a.server).cmp(&(b.at, &b.server)));
@@ -161,7 +183,6 @@ fn sample(row: Foreign) -> Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Result;
 
     /// 2026-11-02T00:00:00Z.
     const NOW: Timestamp = Timestamp::constant(1_793_577_600, 0);
@@ -183,14 +204,10 @@ mod tests {
     /// Rows as the program reads them: in order one after the other, else all together.
     fn readings_of(text: &str) -> (Survey, Vec<Reading>) {
         let survey = survey_csv(text.as_bytes(), None, NOW).unwrap();
-        let rows = rows_csv(text.as_bytes(), None).unwrap().map(Result::unwrap);
-        let mut made = if survey.in_order {
-            let mut assembler = Assembler::default();
-            let mut made: Vec<Reading> = rows.filter_map(|row| assembler.take(row)).collect();
-            made.extend(assembler.finish());
-            made
-        } else {
-            assemble(rows.collect())
+        let rows = rows_csv(text.as_bytes(), None).unwrap();
+        let mut made: Vec<Reading> = match survey.in_order {
+            true => readings(rows).collect::<Result<_>>().unwrap(),
+            false => assemble(rows.collect::<Result<_>>().unwrap()),
         };
         made.sort_by(|a, b| (&a.server, a.at).cmp(&(&b.server, b.at)));
         (survey, made)

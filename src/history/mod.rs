@@ -49,7 +49,7 @@ pub use chained::Chained;
 pub use compact::Compacted;
 pub use gauge::{Gauge, GaugeSeries, GaugeValue, GaugesAsked};
 pub use import::{
-    Assembler, Exported, Foreign, Survey, assemble, gauges_csv, rows_csv, survey_csv, usual_code,
+    Exported, Foreign, Survey, assemble, gauges_csv, readings, rows_csv, survey_csv, usual_code,
 };
 pub use note::{LONGEST, Note, NoteKind};
 pub use place::{Host, Place, Server, Settings};

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use clap::Args;
 use foldhash::{HashMap, HashSet};
-use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
 use crate::command::report::window::WindowArgs;
 use crate::context::{Context, Outcome};
-use crate::history::{Assembler, Foreign, Run, Store, Survey, assemble, rows_csv, survey_csv};
+use crate::history::{Foreign, Run, Store, Survey, assemble, readings, rows_csv, survey_csv};
 use crate::inventory::Inventory;
 use crate::model::{Error, Origin, Reading, Result};
 use crate::view;
@@ -23,7 +22,7 @@ mod gauges;
 mod prometheus;
 
 /// Readings that are written in one transaction.
-const AT_ONCE: usize = 30_000;
+const AT_ONCE: usize = 40_000;
 
 /// Take in what another program has seen: CSV, or a Prometheus with probe_success
 ///
@@ -140,43 +139,13 @@ impl Rows {
         (!unread.is_empty()).then(|| unread.join(", "))
     }
 
-    /// Hands over all readings, some at a time; a break-off of the other end ends it.
-    fn send(self, parts: &Sender<Result<Vec<Reading>>>) {
-        let mut part = Vec::new();
-        let mut push = |reading| {
-            part.push(reading);
-            if part.len() < AT_ONCE {
-                return true;
-            }
-            parts.blocking_send(Ok(std::mem::take(&mut part))).is_ok()
-        };
-        match self {
-            Rows::Held { rows, .. } => {
-                let _ = assemble(rows).into_iter().all(&mut push);
-            }
+    fn readings(self) -> Result<Readings> {
+        Ok(match self {
+            Rows::Held { rows, .. } => Box::new(assemble(rows).into_iter().map(Ok)),
             Rows::Ordered { file, server, .. } => {
-                let mut assembler = Assembler::default();
-                let rows = match rows_csv(file, server.as_deref()) {
-                    Ok(rows) => rows,
-                    Err(error) => return drop(parts.blocking_send(Err(error))),
-                };
-                for row in rows {
-                    match row.map(|row| assembler.take(row)) {
-                        Ok(None) => {}
-                        Ok(Some(reading)) => {
-                            if !push(reading) {
-                                return;
-                            }
-                        }
-                        Err(error) => return drop(parts.blocking_send(Err(error))),
-                    }
-                }
-                if !assembler.finish().into_iter().all(&mut push) {
-                    return;
-                }
+                Box::new(readings(rows_csv(file, server.as_deref())?))
             }
-        }
-        drop(parts.blocking_send(Ok(part)));
+        })
     }
 }
 
@@ -235,10 +204,79 @@ struct Course {
     known: u64,
 }
 
+type Readings = Box<dyn Iterator<Item = Result<Reading>> + Send>;
+/// From the first to the last instant, by server.
+type Ranges = BTreeMap<Arc<str>, (i64, i64)>;
+
+/// What is still to come in, and how it goes with each server.
+struct Incoming {
+    readings: Readings,
+    courses: HashMap<Arc<str>, Course>,
+}
+
+/// Some readings.
+struct Part {
+    readings: Vec<Reading>,
+    /// How many rows they were.
+    rows: usize,
+    /// Where history may have some of them already. Where there is none, what is new is counted.
+    ranges: Ranges,
+    is_last: bool,
+}
+
+impl Incoming {
+    fn part(&mut self) -> Result<Part> {
+        let mut part = Part {
+            readings: Vec::with_capacity(AT_ONCE),
+            rows: 0,
+            ranges: Ranges::new(),
+            is_last: false,
+        };
+        while part.readings.len() < AT_ONCE {
+            let Some(reading) = self.readings.next().transpose()? else {
+                part.is_last = true;
+                break;
+            };
+            let at = reading.at.as_millisecond();
+            // What lies behind all that is there is new.
+            if self.courses.get(&reading.server).is_some_and(|course| Some(at) <= course.end) {
+                let range = part.ranges.entry(reading.server.clone()).or_insert((at, at));
+                *range = (range.0.min(at), range.1.max(at));
+            }
+            part.rows += reading.samples.len();
+            part.readings.push(reading);
+        }
+        if part.ranges.is_empty() {
+            self.keep_new(&mut part.readings, &HashSet::default());
+        }
+        Ok(part)
+    }
+
+    /// Leaves those readings that history does not have, as those of a new run.
+    fn keep_new(&mut self, readings: &mut Vec<Reading>, known: &HashSet<(Arc<str>, i64)>) {
+        let id = Uuid::new_v4();
+        readings.retain_mut(|reading| {
+            let at = reading.at.as_millisecond();
+            let course = match self.courses.get_mut(&reading.server) {
+                Some(course) => course,
+                None => self.courses.entry(reading.server.clone()).or_default(),
+            };
+            if !known.is_empty() && known.contains(&(reading.server.clone(), at)) {
+                course.known += 1;
+                return false;
+            }
+            course.new += 1;
+            course.end = course.end.max(Some(at));
+            reading.run = id;
+            true
+        });
+    }
+}
+
 /// Appends what is not there yet; server, how many, and how many were known.
 async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(String, u64, u64)>> {
     let servers = store.servers().await?.into_iter();
-    let mut courses: HashMap<Arc<str>, Course> = servers
+    let courses = servers
         .map(|known| (known.name.into(), Course { end: known.last_at, ..Course::default() }))
         .collect();
     let length = match &rows {
@@ -246,25 +284,38 @@ async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(Strin
         Rows::Ordered { survey, .. } => usize::try_from(survey.rows).unwrap_or_default(),
     };
     let progress = context.progress("importing", length);
-    // One part is read while another is written.
-    let (sender, mut parts) = tokio::sync::mpsc::channel(1);
-    let reader = tokio::task::spawn_blocking(move || rows.send(&sender));
     let mut appender = store.appender();
-    while let Some(part) = parts.recv().await {
-        let mut part = part?;
-        let taken = part.iter().map(|reading| reading.samples.len()).sum();
-        keep_new(store, &mut part, &mut courses).await?;
-        if let Some(first) = part.first() {
-            let (id, at) = (first.run, context.clock.now());
-            let run = Run { id, at, vantage: None, origin: Origin::Import };
-            appender.push(run, part).await?;
+    let mut incoming = Incoming { readings: rows.readings()?, courses };
+    let mut part = Part { readings: Vec::new(), rows: 0, ranges: Ranges::new(), is_last: false };
+    loop {
+        if !part.ranges.is_empty() {
+            let known = known(store, &part.ranges).await?;
+            incoming.keep_new(&mut part.readings, &known);
         }
-        progress.advance(taken);
+        let Part { readings, rows, is_last, .. } = part;
+        // One part is read while another is written.
+        let next = move || (incoming.part(), incoming);
+        let read = match readings.first().map(|first| first.run) {
+            Some(id) => {
+                let at = context.clock.now();
+                let run = Run { id, at, vantage: None, origin: Origin::Import };
+                appender.push(run, readings, next).await?
+            }
+            None => tokio::task::spawn_blocking(next)
+                .await
+                .map_err(|error| Error::internal(format!("reading broke off: {error}")))?,
+        };
+        incoming = read.1;
+        progress.advance(rows);
+        if is_last {
+            break;
+        }
+        part = read.0?;
     }
     appender.finish().await?;
-    reader.await.map_err(|error| Error::internal(format!("reading broke off: {error}")))?;
     progress.finish();
-    let mut counts: Vec<_> = courses
+    let mut counts: Vec<_> = incoming
+        .courses
         .into_iter()
         .filter(|(_, course)| course.new + course.known > 0)
         .map(|(name, course)| (name.to_string(), course.new, course.known))
@@ -273,51 +324,12 @@ async fn keep(context: &Context, store: &Store, rows: Rows) -> Result<Vec<(Strin
     Ok(counts)
 }
 
-/// Leaves those readings of a part that history does not have, as those of a new run.
-async fn keep_new(
-    store: &Store,
-    part: &mut Vec<Reading>,
-    courses: &mut HashMap<Arc<str>, Course>,
-) -> Result<()> {
-    let known = known(store, part, courses).await?;
-    let id = Uuid::new_v4();
-    part.retain_mut(|reading| {
-        let at = reading.at.as_millisecond();
-        let course = match courses.get_mut(&reading.server) {
-            Some(course) => course,
-            None => courses.entry(reading.server.clone()).or_default(),
-        };
-        if !known.is_empty() && known.contains(&(reading.server.clone(), at)) {
-            course.known += 1;
-            return false;
-        }
-        course.new += 1;
-        course.end = course.end.max(Some(at));
-        reading.run = id;
-        true
-    });
-    Ok(())
-}
-
-/// Those instants of a part that history has already.
-async fn known(
-    store: &Store,
-    part: &[Reading],
-    courses: &HashMap<Arc<str>, Course>,
-) -> Result<HashSet<(Arc<str>, i64)>> {
-    let mut ranges: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
-    for reading in part {
-        let at = reading.at.as_millisecond();
-        // What lies behind all that is there is new.
-        if courses.get(&reading.server).is_some_and(|course| Some(at) <= course.end) {
-            let range = ranges.entry(reading.server.clone()).or_insert((at, at));
-            *range = (range.0.min(at), range.1.max(at));
-        }
-    }
+/// Those instants of some ranges that history has already.
+async fn known(store: &Store, ranges: &Ranges) -> Result<HashSet<(Arc<str>, i64)>> {
     let mut found = HashSet::default();
     for (server, (from, to)) in ranges {
         store
-            .points(&server, from..to + 1, |point| {
+            .points(server, *from..to + 1, |point| {
                 found.insert((server.clone(), point.at));
                 Ok(())
             })

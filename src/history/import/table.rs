@@ -90,7 +90,7 @@ pub(super) fn no_time(at: Timestamp, now: Timestamp) -> Option<&'static str> {
 pub fn rows_csv<R: Read>(
     input: R,
     server: Option<&str>,
-) -> Result<impl Iterator<Item = Result<Foreign>>> {
+) -> Result<impl Iterator<Item = Result<Foreign>> + use<R>> {
     table(input, server).map(|(_, rows)| rows)
 }
 
@@ -98,7 +98,7 @@ pub fn rows_csv<R: Read>(
 fn table<R: Read>(
     input: R,
     server: Option<&str>,
-) -> Result<(Vec<String>, impl Iterator<Item = Result<Foreign>>)> {
+) -> Result<(Vec<String>, impl Iterator<Item = Result<Foreign>> + use<R>)> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::Headers)
         .buffer_capacity(1 << 18)
