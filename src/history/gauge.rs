@@ -48,8 +48,8 @@ pub type GaugesAsked = HashMap<String, HashMap<Arc<str>, i64>>;
 const FRESH: i64 = 14 * DAY;
 
 impl Store {
-    /// Keeps gauges, all or none, and tells how many values are new. A value that is there already is kept no second time, so whoever does
-    /// not know whether a call succeeded repeats it.
+    /// Keeps gauges, all or none, and tells how many values are new. A value that is there already is kept
+    /// no second time, so whoever does not know whether a call succeeded repeats it.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -127,3 +127,24 @@ async fn prune_server(inner: &mut Inner, server: i64, before: i64) -> Result<u64
     on!(&mut inner.db, db => db.set_kept(server.id, kept, head, pruned_to).await)?;
     Ok((kept - server.kept).unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_are_made_from_never_outlives_them() {
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        let now = Timestamp::from_millisecond(100 * DAY + 1).unwrap();
+        for (raw, hourly, daily, cuts) in [
+            (days(10), days(20), days(30), [90, 80, 70]),
+            (days(30), days(20), days(10), [70, 70, 70]),
+            (days(10), days(30), days(20), [90, 70, 70]),
+        ] {
+            let found = Cuts::of(&Retention { raw, hourly, daily }, now);
+            assert_eq!([found.raw, found.hourly, found.daily], cuts.map(|cut| Some(cut * DAY)));
+        }
+        let found = Cuts::of(&Retention { raw: days(10), hourly: None, daily: days(20) }, now);
+        assert_eq!((found.hourly, found.daily), (None, None));
+    }
+}

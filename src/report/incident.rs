@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::instant;
-use super::seen::{DAY_MS, LOOK_BACK_DAYS, Seen};
+use super::seen::{DAY_MS, FURTHER_DAYS, Seen};
 use crate::history::{Note, NoteKind, Store};
 use crate::model::{Error, Party, Reading, Result, Server, Status};
 use crate::stats::incident::{Confirmation, Incident, Level, incidents};
@@ -174,7 +174,7 @@ async fn whole(
     now: i64,
 ) -> Result<Option<(Vec<Point>, Incident)>> {
     let mut found = None;
-    for days in LOOK_BACK_DAYS {
+    for days in FURTHER_DAYS {
         let further = days * DAY_MS;
         let window = Span::new(
             part.span.from.saturating_sub(further),

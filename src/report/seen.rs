@@ -16,7 +16,7 @@ use crate::stats::uptime::{self, Kind, Point, Rule};
 pub(super) const ASSUMED_MS: i64 = 300_000;
 pub(super) const DAY_MS: i64 = 86_400_000;
 /// How far beyond what was looked at the ends of a state are looked for, step by step.
-pub(super) const LOOK_BACK_DAYS: [i64; 4] = [1, 7, 31, 366];
+pub(super) const FURTHER_DAYS: [i64; 4] = [1, 7, 31, 366];
 /// Looked at beyond a window's ends where no schedule says how often readings come.
 const UNSCHEDULED_MARGIN_MS: i64 = DAY_MS;
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::incident::{Evidence, key_of, worst};
-use super::seen::{DAY_MS, LOOK_BACK_DAYS, Seen, expected_interval};
+use super::seen::{DAY_MS, FURTHER_DAYS, Seen, expected_interval};
 use super::sla::settle;
 use super::{instant, seen};
 use crate::history::{Known, Store};
@@ -140,7 +140,7 @@ async fn newest(store: &Store, server: &str, latest: i64) -> Result<Option<Readi
 /// When the row of equal statuses began that the last reading belongs to, and the interval.
 async fn since(store: &Store, server: &Server, at: i64, status: Status) -> Result<(i64, i64)> {
     let mut found = (at, seen::ASSUMED_MS);
-    for days in LOOK_BACK_DAYS {
+    for days in FURTHER_DAYS {
         let window = Span::new(at - days * DAY_MS, at + 1);
         let seen = Seen::load(store, server, true, window, 0).await?;
         let kind = Kind::of(status);

@@ -158,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn the_hour_that_comes_twice_is_told_apart() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        for (at, text) in [
+            ("2026-10-25T00:30:00Z", "2026-10-25 02:30:00+02:00"),
+            ("2026-10-25T01:30:00Z", "2026-10-25 02:30:00+01:00"),
+            ("2026-10-25T02:30:00Z", "2026-10-25 03:30:00"),
+        ] {
+            assert_eq!(clock(at.parse().unwrap(), &berlin), text);
+        }
+    }
+
+    #[test]
     fn lengths_are_rounded_and_cut_nothing_off() {
         for (ms, text) in [
             (0, "0"),

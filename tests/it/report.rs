@@ -578,7 +578,7 @@ fn a_vendor_reads_what_was_agreed_what_counts_and_who_said_otherwise_but_no_word
     let id = "ehr@2026-10-05T16:00:00Z";
     let note = ["incidents", "note", id, "seen from db01.corp, see pacs", "--party", "network"];
     assert_eq!(exit(&desk, &note), 0);
-    assert_eq!(exit(&desk, &["incidents", "close", id]), 0);
+    assert_eq!(exit(&desk, &["incidents", "close", id, "--case", "INC-7 of pacs"]), 0);
     let args = ["report", "sla", "ehr", "--month", "2026-10", "--for-vendor"];
     let words = text(&desk, &args, "markdown");
     for said in [

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use jiff::Timestamp;
 
-use super::table::{Names, instant, no_time, place, wrong};
+use super::table::{AT, Names, SERVER, instant, no_time, place, wrong};
 use crate::history::Gauge;
 use crate::model::{Error, ErrorKind, Result};
 
@@ -61,10 +61,10 @@ impl Columns {
                 .hint("columns of gauges: at, gauge, value, and where they are there server, limit")
         };
         let columns = Columns {
-            at: place(head, &["at", "time", "timestamp"])?.ok_or_else(|| lacks("at"))?,
+            at: place(head, AT)?.ok_or_else(|| lacks("at"))?,
             gauge: place(head, &["gauge"])?.ok_or_else(|| lacks("gauge"))?,
             value: place(head, &["value"])?.ok_or_else(|| lacks("value"))?,
-            server: place(head, &["server", "name"])?,
+            server: place(head, SERVER)?,
             limit: place(head, &["limit"])?,
         };
         if columns.server.is_none() && !is_about_one {

@@ -124,11 +124,13 @@ fn table<R: Read>(
     Ok((unread, rows))
 }
 
+pub(super) const AT: &[&str] = &["at", "time", "timestamp"];
+pub(super) const SERVER: &[&str] = &["server", "name"];
 /// Names of the columns that are read; those in one row say the same.
 const COLUMNS: [&[&str]; 8] = [
-    &["at", "time", "timestamp"],
+    AT,
     &["status", "success", "up"],
-    &["server", "name"],
+    SERVER,
     &["check"],
     &["code"],
     &["party"],

@@ -33,8 +33,8 @@ async fn gauges_read_back_and_are_kept_once_however_often_they_are_sent() {
             gauge("a", "count:Patient", MONDAY + HOUR, None),
             gauge("b", "heap", MONDAY, Some(1.0)),
         ];
-        for _ in 0..2 {
-            store.add_gauges(&sent).await.unwrap();
+        for new in [3, 0] {
+            assert_eq!(store.add_gauges(&sent).await.unwrap(), new, "{}", engine.name());
         }
         // Another process sends an older one late.
         let other = engine.open().await;

@@ -148,8 +148,11 @@ async fn what_is_old_is_let_go_and_the_chain_goes_on() {
         assert_eq!(store.prune(&retention, now).await.unwrap().readings, 0);
         store.roll_up(now, &EVERY_MINUTE).await.unwrap();
         store.seal_days(now).await.unwrap();
+        let told = store.prunable(&retention, now).await.unwrap();
+        assert_whole(&store, 480).await;
         let pruned = store.prune(&retention, now).await.unwrap();
         assert_eq!((pruned.readings, pruned.hours, pruned.days), (240, 2, 0));
+        assert_eq!(told, pruned);
         assert_eq!(read(&store, "a", i64::MIN, i64::MAX).await.len(), 240);
         assert_eq!(days(&store, "a").await.len(), 4);
         assert_whole(&store, 240).await;

@@ -205,3 +205,21 @@ fn no_line_is_wider_than_the_terminal() {
         }
     }
 }
+
+#[test]
+fn a_day_of_25_hours_leaves_no_hole() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let midnight = |month: i8, day: i8| {
+        let date = jiff::civil::date(2026, month, day);
+        date.to_zoned(zone.clone()).unwrap().timestamp().as_millisecond()
+    };
+    let period = Period { from_ms: midnight(10, 1), until_ms: midnight(11, 1), zone: zone.clone() };
+    let points: Vec<Point> = (1..=31_u8)
+        .map(|day| Point { at_ms: midnight(10, day as i8), value: Some(f64::from(day)) })
+        .collect();
+    let line = sparkline(&points, &period, 31, None);
+    assert!(line.chars().count() == 31 && !line.contains(' '), "{line:?}");
+    // A day without a figure is a hole.
+    let some: Vec<Point> = points.into_iter().filter(|point| point.value != Some(9.0)).collect();
+    assert!(sparkline(&some, &period, 30, None).chars().any(|c| c == ' '));
+}
